@@ -1,0 +1,1 @@
+"""Command line: parse, call, report; one small module per verb."""

@@ -1,0 +1,1 @@
+"""Thick-slice operator and the four super-resolution experts built on it."""

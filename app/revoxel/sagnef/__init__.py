@@ -1,0 +1,1 @@
+"""SAGNEF: per-voxel fusion of super-resolution experts."""
