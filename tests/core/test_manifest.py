@@ -1,0 +1,131 @@
+"""Manifests name every mistake by row and field, and folds never share a patient."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from revoxel.core.manifest import automatic_folds, load_manifest, parse_brats_name, save_manifest
+from revoxel.core.pulses import Spacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPERTS = ["BSPLINE", "ECLARE", "SMORE", "UNIRES"]
+
+
+def _case(patient: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    row: dict[str, Any] = {
+        "subject": f"BraTS-GLI-{patient}-000",
+        "patient": patient,
+        "pulse": "t1c",
+        "spacing": "5mm",
+        "axis": 2,
+        "profile": {"label": "gauss:5", "std_mm": 2.0},
+        "hr": f"{patient}.nii.gz",
+        "lr": f"{patient}_lr.nii.gz",
+        "experts": {name: f"{patient}_SR-{name}.nii.gz" for name in EXPERTS},
+    }
+    return row | changes
+
+
+def _write(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
+    content = {"schema": 1, "experts": EXPERTS, "cases": [_case("1"), _case("2"), _case("3")]} | changes
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_manifest_round_trips_through_json(tmp_path: Path) -> None:
+    manifest = load_manifest(_write(tmp_path, root="data")).with_folds(3)
+    again = load_manifest(save_manifest(manifest, tmp_path / "again.json"))
+    assert again == manifest
+    assert again.resolve(again.cases[0].lr) == (tmp_path / "data" / "1_lr.nii.gz").resolve()
+
+
+def test_separation_defaults_to_the_nominal_spacing(tmp_path: Path) -> None:
+    case = load_manifest(_write(tmp_path)).cases[0]
+    assert case.separation_mm == 5.0
+    assert case.planes() == (0.4, 0.4, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cases": [_case("1", pulse="t9")]}, ["cases.0.pulse", "'t9'"]),
+        ({"cases": [_case("1"), _case("2", axis=3)]}, ["cases.1.axis", "3"]),
+        ({"cases": [_case("1", spacing="4mm")]}, ["cases.0.spacing", "'4mm'"]),
+        ({"cases": [_case("1", profile={"std_mm": -1})]}, ["cases.0.profile.std_mm", "-1"]),
+        ({"cases": [_case("1", experts={"OTHER": "x"})]}, ["cases.0.experts", "OTHER"]),
+        ({"cases": [_case("1", colour="red")]}, ["cases.0.colour"]),
+        ({"schema": 2}, ["schema", "2"]),
+        ({"folds": [{"name": "fold0", "train": ["1"], "val": ["1"]}]}, ["folds.0", "disjoint", "'1'"]),
+        ({"folds": [{"name": "fold0", "train": ["1"], "val": ["9"]}]}, ["fold0", "'9'"]),
+    ],
+)
+def test_a_wrong_manifest_names_row_and_field(
+    tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="manifest.json") as caught:
+        load_manifest(_write(tmp_path, **changes))
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_manifest_teaches(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="--manifest"):
+        load_manifest(tmp_path / "none.json")
+
+
+def test_missing_files_are_listed_by_row(tmp_path: Path) -> None:
+    manifest = load_manifest(_write(tmp_path))
+    (tmp_path / "1_lr.nii.gz").touch()
+    lines = manifest.missing_files(manifest.cases[:1])
+    assert len(lines) == 5
+    assert any(line.startswith("cases.0.hr: no such file") for line in lines)
+
+
+def test_select_filters_by_patient_spacing_and_pulse(tmp_path: Path) -> None:
+    cases = [_case("1"), _case("1", pulse="t2w"), _case("2", spacing="3mm"), _case("3")]
+    manifest = load_manifest(_write(tmp_path, cases=cases))
+    assert [case.patient for case in manifest.select(["1", "2", "3"], "5mm", ["t1c"])] == ["1", "3"]
+
+
+def test_unknown_fold_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fold0.*fold2"):
+        load_manifest(_write(tmp_path)).with_folds(3).fold("fold7")
+
+
+@given(n_patients=st.integers(3, 30), n_folds=st.integers(3, 10), seed=st.integers(0, 99))
+def test_automatic_folds_test_every_patient_once_and_never_mix(
+    n_patients: int, n_folds: int, seed: int
+) -> None:
+    patients = [f"p{i}" for i in range(n_patients)]
+    if n_folds > n_patients:
+        with pytest.raises(ValueError, match="number of folds"):
+            automatic_folds(patients, n_folds, seed=seed)
+        return
+    folds = automatic_folds(patients, n_folds, seed=seed)
+    assert sorted(patient for fold in folds for patient in fold.test) == sorted(patients)
+    for fold in folds:
+        assert sorted([*fold.train, *fold.val, *fold.test]) == sorted(patients)
+        assert fold.train
+    assert folds == automatic_folds(patients[::-1], n_folds, seed=seed)
+
+
+def test_brats_names_split_into_patient_and_timepoint() -> None:
+    assert parse_brats_name("BraTS-MEN-00004-000-t1c.nii.gz") == ("00004", "000")
+    with pytest.raises(ValueError, match="BraTS-MEN-00004-000"):
+        parse_brats_name("patient04")
+
+
+def test_spacing_is_the_nearest_trained_one_within_its_range() -> None:
+    assert [Spacing.from_separation(mm) for mm in (2.0, 5.5, 9.0)] == [Spacing.mm3, Spacing.mm5, Spacing.mm7]
+    with pytest.raises(ValueError, match="allow-extrapolation"):
+        Spacing.from_separation(10.0)
+    assert Spacing.from_separation(10.0, allow_extrapolation=True) is Spacing.mm7
