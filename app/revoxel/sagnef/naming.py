@@ -1,0 +1,175 @@
+"""File names: which pulse a name states, and what the results of one scan are called.
+
+The pulse is read from what people wrote (BraTS, BIDS and TCGA names, or the BIDS sidecar), never from intensities.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from revoxel.core.pulses import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from revoxel.experts.names import Expert
+
+_VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_WORDS = {
+    **dict.fromkeys(("t1", "t1n", "t1w"), Pulse.t1n),
+    **dict.fromkeys(("t1c", "t1ce", "t1gd", "t1post", "t1wce", "t1cw", "t1wc"), Pulse.t1c),
+    **dict.fromkeys(("t2", "t2n", "t2w"), Pulse.t2w),
+    **dict.fromkeys(("t2f", "flair", "t2flair", "t2wflair"), Pulse.t2f),
+}
+_CONTRAST_WORDS = frozenset({"gd", "gad", "gadolinium", "post", "postcontrast", "contrast", "ce"})
+_CHOICES = ", ".join(pulse.value for pulse in Pulse)
+_SIDECAR_TEXT_KEYS = ("SeriesDescription", "ProtocolName")
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Where the results of one scan go.
+
+    Args:
+        folder: Output folder.
+        stem: File name of the scan without its suffix.
+    """
+
+    folder: Path
+    stem: str
+
+    @property
+    def fused(self) -> Path:
+        """The super-resolved volume, in the units of the input."""
+        return self.folder / f"{self.stem}_sagnef.nii.gz"
+
+    @property
+    def weights(self) -> Path:
+        """One weight map per expert, 4D; the JSON record gives their order."""
+        return self.folder / f"{self.stem}_weights.nii.gz"
+
+    @property
+    def dominant(self) -> Path:
+        """Index of the expert with the largest weight."""
+        return self.folder / f"{self.stem}_dominant.nii.gz"
+
+    @property
+    def entropy(self) -> Path:
+        """Entropy of the weights in nats."""
+        return self.folder / f"{self.stem}_entropy.nii.gz"
+
+    @property
+    def figure(self) -> Path:
+        """The picture."""
+        return self.folder / f"{self.stem}_sagnef.png"
+
+    @property
+    def record(self) -> Path:
+        """What was done, with what, and what was found."""
+        return self.folder / f"{self.stem}_sagnef.json"
+
+    def expert(self, expert: Expert) -> Path:
+        """The volume of one expert."""
+        return self.folder / f"{self.stem}_SR-{expert}.nii.gz"
+
+    def fusion_files(self) -> tuple[Path, ...]:
+        """Every file that the fusion writes, the experts' own files aside."""
+        return (self.fused, self.weights, self.dominant, self.entropy, self.figure, self.record)
+
+    def refuse_existing(self, *, overwrite: bool) -> None:
+        """Stop before any computing when a result would be lost.
+
+        Args:
+            overwrite: Whether existing results may be replaced.
+
+        Raises:
+            FileExistsError: If a result exists and `overwrite` is false.
+        """
+        existing = [] if overwrite else [path for path in self.fusion_files() if path.exists()]
+        if existing:
+            msg = f"{existing[0]} exists already; pass --overwrite to replace it, or choose another output folder."
+            raise FileExistsError(msg)
+
+
+def volume_stem(path: Path) -> str:
+    """Name of a volume without its suffix; the folder's name for a DICOM series.
+
+    Args:
+        path: A volume file or a DICOM folder.
+    """
+    for suffix in _VOLUME_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def volume_sidecar(path: Path) -> Path:
+    """The BIDS-style JSON file that belongs to a volume, whether it exists or not."""
+    return path.parent / f"{volume_stem(path)}.json"
+
+
+def pulse_of(path: Path, requested: str = "auto") -> Pulse:
+    """Pulse of a scan: the one requested, or the one that its name or sidecar states.
+
+    Args:
+        path: The scan; names as in BraTS (`BraTS-GLI-00001-000-t1c`), BIDS (`sub-01_ce-gadolinium_T1w`) or
+            TCGA (`TCGA-FG-6692_T1POST`).
+        requested: A pulse, or `"auto"`.
+
+    Returns:
+        The pulse.
+
+    Raises:
+        ValueError: If the request is no pulse, or name and sidecar state none or several.
+    """
+    if requested != "auto":
+        return _parse_pulse(requested)
+    found = _pulses_in(volume_stem(path)) or _pulses_in_sidecar(volume_sidecar(path))
+    if len(found) == 1:
+        return next(iter(found))
+    stated = "several pulses" if found else "no pulse"
+    msg = f"the name or sidecar of {path} must state one pulse, got {stated}; pass --pulse with one of: {_CHOICES}."
+    raise ValueError(msg)
+
+
+def _parse_pulse(text: str) -> Pulse:
+    found = _pulses_in(text)
+    if len(found) != 1:
+        msg = f"pulse must be one of {_CHOICES} or auto, got {text!r}; pass --pulse t1c, for example."
+        raise ValueError(msg)
+    return next(iter(found))
+
+
+def _pulses_in(text: str) -> frozenset[Pulse]:
+    """Pulses that a text states, with the two combinations that people write resolved."""
+    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+    found = {_WORDS[word] for word in words if word in _WORDS}
+    if Pulse.t1n in found and _CONTRAST_WORDS.intersection(words):
+        found.add(Pulse.t1c)
+    return frozenset(_without_the_general(found))
+
+
+def _without_the_general(found: Iterable[Pulse]) -> set[Pulse]:
+    """`T2_FLAIR` is a FLAIR and `T1 post` is a T1 with contrast: the special name wins over the general one."""
+    kept = set(found)
+    for special, general in ((Pulse.t2f, Pulse.t2w), (Pulse.t1c, Pulse.t1n)):
+        if special in kept:
+            kept.discard(general)
+    return kept
+
+
+def _pulses_in_sidecar(path: Path) -> frozenset[Pulse]:
+    if not path.is_file():
+        return frozenset()
+    try:
+        tags = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"sidecar {path} must be valid JSON, got {error}; repair it or pass --pulse with one of: {_CHOICES}."
+        raise ValueError(msg) from error
+    text = " ".join(str(tags.get(key, "")) for key in _SIDECAR_TEXT_KEYS)
+    contrast = " contrast" if tags.get("ContrastBolusAgent") or tags.get("ContrastBolusIngredient") else ""
+    return _pulses_in(text + contrast)
