@@ -1,0 +1,112 @@
+"""The two learned experts: a warm start, tuned on the volume's own planes, applied in both orientations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from revoxel.core.compute import autocast
+from revoxel.experts.names import Expert
+from revoxel.experts.phase_net import Body, PhaseNet, PhaseNetConfig, super_resolve_planes
+from revoxel.experts.phases import PhaseGrid
+from revoxel.experts.problem import SliceProblem
+from revoxel.experts.self_training import Degradation, TrainingPlan, train_on_planes
+from revoxel.experts.warm_start import WarmStart
+
+_PLANES_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class LearnedRecipe:
+    """What tells one learned expert from the other.
+
+    Args:
+        expert: Whose recipe this is.
+        body: Residual block.
+        n_channels: Width of the network.
+        n_blocks: Depth of the network.
+        loss_power: 1 = absolute error, 2 = squared error.
+        n_steps_warm: Steps on the volume itself after a warm start.
+        n_steps_cold: Steps on the volume itself from nothing.
+    """
+
+    expert: Expert
+    body: Body
+    n_channels: int
+    n_blocks: int
+    loss_power: int
+    n_steps_warm: int
+    n_steps_cold: int
+
+
+SMORE = LearnedRecipe(Expert.SMORE, Body.PLAIN, 32, 8, 1, n_steps_warm=300, n_steps_cold=900)
+ECLARE = LearnedRecipe(Expert.ECLARE, Body.WIDE, 32, 6, 2, n_steps_warm=240, n_steps_cold=800)
+RECIPES = {recipe.expert: recipe for recipe in (SMORE, ECLARE)}
+
+
+def super_resolve_learned(
+    problem: SliceProblem,
+    recipe: LearnedRecipe,
+    warm: WarmStart | None,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Tune on the volume's own planes, then restore the slice axis.
+
+    Args:
+        problem: `low` is `(x, y, n_low)`.
+        recipe: Which expert.
+        warm: Weights to start from; `None` trains from nothing.
+        seed: Seed of the weights and the patches.
+        device: Where to compute.
+        progress: Called with the share done.
+
+    Returns:
+        `(x, y, n_high)`, float32, the mean of the two orientations.
+    """
+    device = device or torch.device("cpu")
+    network = start_network(problem.ratio, recipe, warm, seed).to(device)
+    plan = TrainingPlan(
+        n_steps=recipe.n_steps_cold if warm is None else recipe.n_steps_warm,
+        learning_rate=2e-3 if warm is None else 1e-3,
+        loss_power=recipe.loss_power,
+        seed=seed,
+    )
+    in_pixels = problem.profile.with_std(problem.profile.std_mm / problem.spacing_high_mm)
+    degradation = Degradation(problem.ratio, in_pixels, plan.n_low)
+    planes = problem.low.permute(2, 0, 1).contiguous()
+    train_on_planes(network, [planes], [degradation], plan, progress)
+    return apply_network(network, problem, device)
+
+
+def start_network(ratio: float, recipe: LearnedRecipe, warm: WarmStart | None, seed: int) -> PhaseNet:
+    """A network for this ratio: the warm start's weights, or fresh ones."""
+    n_phases = round(ratio) if warm is None else warm.n_phases
+    torch.manual_seed(seed)
+    config = PhaseNetConfig(recipe.body, max(2, n_phases), recipe.n_blocks, recipe.n_channels)
+    network = PhaseNet(config)
+    if warm is not None:
+        network.load_state_dict(warm.weights)
+    return network
+
+
+@torch.inference_mode()
+def apply_network(network: PhaseNet, problem: SliceProblem, device: torch.device) -> Tensor:
+    """Mean of the xz and yz passes, `(x, y, n_high)`."""
+    along_x = _pass(network, problem, problem.low, device)
+    along_y = _pass(network, problem, problem.low.transpose(0, 1), device)
+    return 0.5 * (along_x + along_y.transpose(0, 1))
+
+
+def _pass(network: PhaseNet, problem: SliceProblem, low: Tensor, device: torch.device) -> Tensor:
+    grid = PhaseGrid(problem.n_low, network.config.n_phases, problem.n_high, problem.ratio)
+    parts = []
+    with autocast(device):
+        for planes in low.split(_PLANES_PER_BATCH):
+            parts.append(super_resolve_planes(network, planes.contiguous().to(device), grid).cpu())
+    return torch.cat(parts)

@@ -1,0 +1,99 @@
+"""The 2D networks of the learned experts: slices in, sub-pixel phases along the slice axis out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from revoxel.experts.phases import PhaseGrid
+
+
+class Body(StrEnum):
+    """Residual block of a phase network."""
+
+    PLAIN = "plain"  # EDSR: 3x3, ReLU, 3x3
+    WIDE = "wide"  # WDSR-B: 1x1 widen, ReLU, 1x1 reduce, 3x3
+
+
+@dataclass(frozen=True)
+class PhaseNetConfig:
+    """Size of a phase network.
+
+    Args:
+        body: Kind of residual block.
+        n_phases: Output samples per slice.
+        n_blocks: Number of residual blocks.
+        n_channels: Width.
+    """
+
+    body: Body
+    n_phases: int
+    n_blocks: int = 8
+    n_channels: int = 32
+
+
+class PhaseNet(nn.Module):
+    """Residual network on the low-resolution grid; its correction starts at zero.
+
+    Args:
+        config: Size of the network.
+    """
+
+    def __init__(self, config: PhaseNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.n_channels
+        self.head = nn.Conv2d(1, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_block(config.body, width) for _ in range(config.n_blocks))
+        self.tail = nn.Conv2d(width, config.n_phases, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Phases of the correction to the B-spline.
+
+        Args:
+            low: `(batch, 1, height, n_low)`.
+
+        Returns:
+            `(batch, height, n_low * n_phases)`, float32.
+        """
+        features = self.head(low)
+        for block in self.blocks:
+            features = features + block(features)
+        phases = self.tail(features).float()
+        return phases.permute(0, 2, 3, 1).flatten(2)
+
+
+def super_resolve_planes(network: PhaseNet, low: Tensor, grid: PhaseGrid) -> Tensor:
+    """Correction plus B-spline on the target samples.
+
+    Args:
+        network: The phase network.
+        low: `(batch, height, n_low)`.
+        grid: Geometry of the same `n_low`.
+
+    Returns:
+        `(batch, height, n_high)`, float32.
+    """
+    channels = low[:, None].to(memory_format=torch.channels_last)
+    fine = network(channels) + low.float() @ grid.skip().to(low.device)
+    target = grid.to_target()
+    return fine if target is None else fine @ target.to(low.device)
+
+
+def _block(body: Body, width: int) -> nn.Sequential:
+    if body is Body.PLAIN:
+        return nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1)
+        )
+    narrow = max(8, round(width * 0.8 / 8) * 8)
+    return nn.Sequential(
+        nn.Conv2d(width, 4 * width, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(4 * width, narrow, 1),
+        nn.Conv2d(narrow, width, 3, padding=1),
+    )
