@@ -21,7 +21,9 @@ def adjoint_error(forward: Operator, adjoint: Operator, domain: tuple[int, ...],
     return float((left - right).abs()) / scale
 
 
-def assert_adjoint(forward: Operator, adjoint: Operator, domain: tuple[int, ...], tolerance: float = 1e-12) -> None:
+def assert_adjoint(
+    forward: Operator, adjoint: Operator, domain: tuple[int, ...], tolerance: float = 1e-12
+) -> None:
     """`<A u, v> = <u, A* v>` for three draws."""
     for seed in range(3):
         error = adjoint_error(forward, adjoint, domain, seed)
@@ -38,7 +40,10 @@ def assert_linear(forward: Operator, domain: tuple[int, ...], tolerance: float =
 
 
 def assert_constant_kept(
-    function: Callable[[Tensor], Tensor], domain: tuple[int, ...], value: float = 3.25, tolerance: float = 1e-9
+    function: Callable[[Tensor], Tensor],
+    domain: tuple[int, ...],
+    value: float = 3.25,
+    tolerance: float = 1e-9,
 ) -> None:
     """A constant volume stays that constant, borders included."""
     result = function(torch.full(domain, value, dtype=torch.float64))
@@ -52,7 +57,9 @@ def assert_batch_equals_singles(function: Operator, batch: Tensor, tolerance: fl
     torch.testing.assert_close(together, alone, rtol=tolerance, atol=tolerance)
 
 
-def assert_expert_order_ignored(mix: Callable[[Tensor, Tensor], Tensor], experts: Tensor, weights: Tensor) -> None:
+def assert_expert_order_ignored(
+    mix: Callable[[Tensor, Tensor], Tensor], experts: Tensor, weights: Tensor
+) -> None:
     """Permuting experts and weights together changes nothing."""
     order = torch.randperm(experts.shape[1], generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mix(experts[:, order], weights[:, order]), mix(experts, weights))

@@ -1,0 +1,148 @@
+"""The package as a stranger meets it: import, help, wheel, declared requirements."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+MAX_IMPORT_S = 0.2
+MAX_HELP_S = 1.0
+NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.egg-info")
+# Import name where it differs from the distribution's.
+IMPORT_NAMES = {"pytorch-ignite": "ignite", "pyyaml": "yaml", "scikit-image": "skimage"}
+# Needed at run time without an import of ours: by monai.bundle's command line, its ONNX export and schema check.
+USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqdm", "ignite"}
+
+
+def python(code: str, executable: str | Path = sys.executable, cwd: Path | None = None) -> str:
+    """Run a line in a fresh interpreter and return what it prints."""
+    command = [str(executable), "-W", "ignore", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout.strip()
+
+
+def fastest(code: str, repeats: int = 3) -> float:
+    """Best of a few runs: the machine may be busy."""
+    timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
+    return min(float(python(timed).splitlines()[-1]) for _ in range(repeats))
+
+
+def test_import_is_cheap():
+    assert fastest("import revoxel") < MAX_IMPORT_S
+
+
+@pytest.mark.parametrize("package", ["experts", "sagnef", "core", "cli.main"])
+def test_package_imports_without_torch(package):
+    heavy = python(
+        f"import sys, revoxel.{package}; print(sorted({{'torch', 'monai', 'matplotlib'}} & set(sys.modules)))"
+    )
+    assert heavy == "[]"
+
+
+def test_help_is_fast():
+    code = (
+        "import sys; sys.argv = ['revoxel', '--help']\nfrom revoxel.cli.main import app\n"
+        "import time; start = time.perf_counter()\n"
+        "try:\n    app()\nexcept SystemExit:\n    print(time.perf_counter() - start, 'torch' in sys.modules)"
+    )
+    seconds, torch_loaded = python(code).splitlines()[-1].split()
+    assert float(seconds) < MAX_HELP_S
+    assert torch_loaded == "False"
+
+
+def third_party_imports() -> set[str]:
+    """Top-level names that the package imports, anywhere."""
+    names = set()
+    for path in (REPOSITORY / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"revoxel"}
+
+
+def declared_imports() -> set[str]:
+    distributions = {re.split(r"[<>=\[ ]", line)[0].lower() for line in PROJECT["dependencies"]}
+    return {IMPORT_NAMES.get(name, name) for name in distributions}
+
+
+def test_every_import_is_declared():
+    assert third_party_imports() <= declared_imports()
+
+
+def test_every_requirement_is_used():
+    assert declared_imports() - third_party_imports() <= USED_BY_MONAI
+
+
+def test_constraints_pin_every_requirement():
+    pinned = {
+        line.split("==")[0].lower()
+        for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    }
+    optional = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    wanted = {re.split(r"[<>=\[ ]", line)[0].lower() for line in PROJECT["dependencies"] + optional}
+    assert wanted <= pinned
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy: setuptools leaves files beside the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in ("app", "bundles"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=NOT_SOURCE)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(build, capture_output=True, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def outside(wheel, tmp_path_factory) -> Path:
+    """Interpreter of an environment outside the checkout that holds the wheel alone.
+
+    Requirements are lent by a path file: path files found behind it are not read, so the editable install stays out.
+    """
+    folder = tmp_path_factory.mktemp("outside")
+    venv.create(folder / "venv", with_pip=True)
+    interpreter = folder / "venv" / "bin" / "python"
+    install = [str(interpreter), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    site = Path(python("import sysconfig; print(sysconfig.get_path('purelib'))", interpreter))
+    lender = python("import sysconfig; print(sysconfig.get_path('purelib'))")
+    (site / "requirements.pth").write_text(lender + "\n")
+    return interpreter
+
+
+@pytest.mark.slow
+def test_wheel_runs_outside_the_checkout(outside, tmp_path):
+    code = "import revoxel, torch; print(revoxel.__file__)"
+    location = Path(python(code, outside, cwd=tmp_path))
+    assert REPOSITORY not in location.parents
+    script = outside.parent / "revoxel"
+    answer = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "superresolve" in answer.stdout
+
+
+@pytest.mark.slow
+def test_wheel_carries_bundles_and_weights(outside, tmp_path):
+    code = "from revoxel.core.bundles import bundles_root; print(bundles_root())"
+    root = Path(python(code, outside, cwd=tmp_path))
+    assert root.name == "_bundles"
+    committed = sorted(
+        path.parents[1].name for path in (REPOSITORY / "bundles").glob("*/configs/metadata.json")
+    )
+    assert committed
+    assert sorted(path.parents[1].name for path in root.glob("*/configs/metadata.json")) == committed
+    for weights in (REPOSITORY / "bundles").glob("*/models/*.pt"):
+        assert (root / weights.relative_to(REPOSITORY / "bundles")).is_file()

@@ -1,0 +1,43 @@
+"""Limits that keep the code readable and that no linter here measures."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = sorted((REPOSITORY / "app").rglob("*.py"))
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY / "app"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_file_and_functions_stay_short(path):
+    n_lines = len(path.read_text().splitlines())
+    assert n_lines <= MAX_FILE_LINES, f"{n_lines} lines; split the file by topic"
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(path)}
+    assert not {name: n for name, n in long.items() if n > MAX_FUNCTION_LINES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_public_docstring_names_every_argument(path):
+    missing = [
+        f"{function.name}({argument.arg})"
+        for function in functions(path)
+        if not function.name.startswith("_") and (text := ast.get_docstring(function)) and "Args:" in text
+        for argument in [*function.args.args, *function.args.kwonlyargs]
+        if argument.arg not in {"self", "cls"} and f"{argument.arg}:" not in text
+    ]
+    assert not missing
+
+
+def test_no_grab_bag_modules():
+    assert not [name_of(path) for path in SOURCES if path.stem in {"utils", "helpers", "misc", "common"}]
