@@ -1,4 +1,4 @@
-"""Build step that carries the committed MONAI bundles inside the wheel; everything else is in pyproject.toml."""
+"""Build step that carries the MONAI bundles inside the wheel; all else is in pyproject.toml."""
 
 from pathlib import Path
 from shutil import copytree, ignore_patterns

@@ -65,7 +65,7 @@ def dicom_folder() -> Path:
 
 
 def synthetic_brain(shape: tuple[int, int, int] = (40, 44, 36), seed: int = 0) -> NDArray[np.float32]:
-    """Ellipsoid of folded grey/white texture with ventricles and a bright lesion on an exactly zero background."""
+    """Folded grey/white texture, ventricles and a bright lesion on an exactly zero background."""
     rng = np.random.default_rng(seed)
     axes = [np.linspace(-1, 1, n) for n in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")

@@ -18,7 +18,7 @@ MAX_HELP_S = 1.0
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.egg-info")
 # Import name where it differs from the distribution's.
 IMPORT_NAMES = {"pytorch-ignite": "ignite", "pyyaml": "yaml", "scikit-image": "skimage"}
-# Needed at run time without an import of ours: by monai.bundle's command line, its ONNX export and schema check.
+# Needed without an import of ours: monai.bundle's command line, ONNX export, schema check, handlers.
 USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqdm", "ignite"}
 
 
@@ -111,7 +111,7 @@ def wheel(tmp_path_factory) -> Path:
 def outside(wheel, tmp_path_factory) -> Path:
     """Interpreter of an environment outside the checkout that holds the wheel alone.
 
-    Requirements are lent by a path file: path files found behind it are not read, so the editable install stays out.
+    Requirements are lent by a path file; path files behind it are not read: no editable install.
     """
     folder = tmp_path_factory.mktemp("outside")
     venv.create(folder / "venv", with_pip=True)

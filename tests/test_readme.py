@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from revoxel.cli.main import VERBS, load_verb
 
 REPOSITORY = Path(__file__).resolve().parents[1]

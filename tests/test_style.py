@@ -15,6 +15,11 @@ def functions(path: Path) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
 
 
+def n_code_lines(function: ast.FunctionDef) -> int:
+    docstring = ast.get_docstring(function, clean=False) or ""
+    return function.end_lineno - function.lineno + 1 - len(docstring.splitlines())
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(REPOSITORY / "app"))
 
@@ -23,8 +28,8 @@ def name_of(path: Path) -> str:
 def test_file_and_functions_stay_short(path):
     n_lines = len(path.read_text().splitlines())
     assert n_lines <= MAX_FILE_LINES, f"{n_lines} lines; split the file by topic"
-    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions(path)}
-    assert not {name: n for name, n in long.items() if n > MAX_FUNCTION_LINES}
+    long = {f.name: n for f in functions(path) if (n := n_code_lines(f)) > MAX_FUNCTION_LINES}
+    assert not long
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

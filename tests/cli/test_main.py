@@ -4,10 +4,11 @@ from importlib.util import find_spec
 
 import pytest
 import typer
+from typer.testing import CliRunner
+
 from revoxel import __version__
 from revoxel.cli import main
 from revoxel.cli.options import DebugOption
-from typer.testing import CliRunner
 
 NAMES = [verb.name for verb in main.VERBS]
 runner = CliRunner()
