@@ -32,17 +32,5 @@ def test_file_and_functions_stay_short(path):
     assert not long
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_public_docstring_names_every_argument(path):
-    missing = [
-        f"{function.name}({argument.arg})"
-        for function in functions(path)
-        if not function.name.startswith("_") and (text := ast.get_docstring(function)) and "Args:" in text
-        for argument in [*function.args.args, *function.args.kwonlyargs]
-        if argument.arg not in {"self", "cls"} and f"{argument.arg}:" not in text
-    ]
-    assert not missing
-
-
 def test_no_grab_bag_modules():
     assert not [name_of(path) for path in SOURCES if path.stem in {"utils", "helpers", "misc", "common"}]
