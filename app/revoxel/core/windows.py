@@ -1,0 +1,269 @@
+"""Sliding-window inference: the exact path with a Hann map that has no holes, and a fast path.
+
+Windows are stitched in float32 throughout: half precision has too few bits to sum many small window weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.inferers import Inferer, SlidingWindowInferer
+from monai.utils import convert_to_tensor, ensure_tuple_rep
+from torch.nn import functional
+
+from revoxel.core.compute import autocast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    Progress = Callable[[int, int], None]
+    Outputs = Tensor | tuple[Tensor, ...]
+
+# A Hann window falls to 6e-4 per axis at its rim, 2e-10 in a corner: too small to divide by safely.
+_MIN_WEIGHT = 1e-3
+# Activations of a small 3D U-Net (24 channels at full size) per voxel of the window.
+_BYTES_PER_VOXEL = 1024
+
+
+def hann_weights(window: Sequence[int]) -> Tensor:
+    r"""Separable Hann map sampled at voxel centres, $\prod_a \sin^2(\pi (i_a + 1/2) / n_a)$, at least 1e-3.
+
+    Args:
+        window: Sides in voxels.
+
+    Returns:
+        `window`-shaped float32 map; shifted by half a sample, so no voxel of it is zero.
+    """
+    weights = torch.ones((), dtype=torch.float64)
+    for side in window:
+        taps = torch.sin(math.pi * (torch.arange(side, dtype=torch.float64) + 0.5) / side).square()
+        weights = weights[..., None] * taps
+    return weights.clamp_min(_MIN_WEIGHT).float()
+
+
+class HannSlidingWindowInferer(SlidingWindowInferer):
+    """MONAI's sliding window with a Hann map; every voxel of the volume gets a positive weight.
+
+    MONAI's own inferer takes no user map in its constructor, so a bundle cannot ask for one.
+    Networks may return one tensor or a tuple; each is stitched.
+
+    Args:
+        roi_size: Sides of the window in voxels, one number or one per axis, positive.
+        sw_batch_size: Windows per call of the network.
+        overlap: Share of a window that the next one repeats, from 0 to below 1.
+        sw_device: Where the network runs; the input's device if None.
+        device: Where the result is stitched; the input's device if None.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: If a side is not positive.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int = 64,
+        sw_batch_size: int = 1,
+        overlap: float = 0.5,
+        sw_device: torch.device | str | None = None,
+        device: torch.device | str | None = None,
+        progress: bool = False,
+    ) -> None:
+        window = _window_sides(roi_size)
+        super().__init__(
+            roi_size=window,
+            sw_batch_size=sw_batch_size,
+            overlap=overlap,
+            padding_mode="replicate",
+            sw_device=sw_device,
+            device=device,
+            progress=progress,
+        )
+        self.roi_weight_map = hann_weights(window)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run the network over all windows and blend its outputs.
+
+        Args:
+            inputs: `(batch, channel, z, y, x)`.
+            network: Called with batches of windows.
+            *args: Passed to the network.
+            **kwargs: Passed to the network.
+
+        Returns:
+            What the network returns, for the whole volume, in float32.
+        """
+
+        def in_float32(*windows: Any, **options: Any) -> Outputs:
+            outputs = network(*windows, **options)
+            # MONAI scales outputs in place; without a copy a network that returns its input would damage it.
+            if isinstance(outputs, torch.Tensor):
+                return outputs.to(torch.float32, copy=True)
+            return tuple(output.to(torch.float32, copy=True) for output in outputs)
+
+        return super().__call__(inputs.float(), in_float32, *args, **kwargs)
+
+
+class FastWindowInferer(Inferer):
+    """Sliding window that is an order of magnitude faster on a CPU, at an error that its benchmark reports.
+
+    Half precision with channels last where the device has it, less overlap, and no window where nothing is
+    active: the windows follow the outline of the active region instead of filling the volume.
+    The network's normalisation sees one window at a time, so the window should be the training patch.
+
+    Args:
+        roi_size: Sides of the window in voxels, one number or one per axis, positive.
+        overlap: Least share of a window that the next one repeats, from 0 to below 1.
+        memory_gb: Bound on the activations; sets how many windows run at once.
+        progress: Called with the number of windows done and in total.
+
+    Raises:
+        ValueError: If a side is not positive or the overlap is out of range.
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int] | int = 64,
+        overlap: float = 0.25,
+        memory_gb: float = 0.5,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        self.window = _window_sides(roi_size)
+        if not 0 <= overlap < 1:
+            msg = f"overlap must be >= 0 and < 1, got {overlap}; use 0.25."
+            raise ValueError(msg)
+        self.overlap = overlap
+        self.n_windows_at_once = max(1, int(memory_gb * 2**30 / (math.prod(self.window) * _BYTES_PER_VOXEL)))
+        self.progress = progress
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: Callable[..., Any],
+        *args: Any,
+        active: Tensor | Callable[[Tensor], Tensor] | None = None,
+        fallback: tuple[Tensor, ...] = (),
+        **kwargs: Any,
+    ) -> tuple[Tensor, ...]:
+        """Run the network where it matters and blend its outputs.
+
+        Args:
+            inputs: `(1, channel, z, y, x)`.
+            network: Called with batches of windows; returns a tensor or a tuple.
+            *args: Passed to the network.
+            active: Boolean `(z, y, x)`, or a function of `inputs` that gives it; all voxels if None.
+            fallback: One tensor per output of the network, broadcastable to it: the result in voxels that are
+                not active.
+            **kwargs: Passed to the network.
+
+        Returns:
+            Each output of the network for the whole volume, plain float32 tensors.
+
+        Raises:
+            ValueError: If the shapes do not fit together or voxels are inactive without a fallback.
+        """
+        volume = convert_to_tensor(inputs, track_meta=False).float()
+        active = active(volume) if callable(active) else active
+        active = _checked_activity(volume, active, fallback)
+        padded, padded_active = _pad_to_window(volume, active, self.window)
+
+        def run(windows: Tensor) -> tuple[Tensor, ...]:
+            with autocast(windows.device):
+                outputs = network(windows.to(memory_format=torch.channels_last_3d), *args, **kwargs)
+            return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+
+        stitched = self._stitch(padded, list(_cover(padded_active, self.window, self.overlap)), run)
+        cropped = [output[(..., *(slice(side) for side in active.shape))] for output in stitched]
+        return _fill(cropped, active, fallback)
+
+    def _stitch(
+        self, volume: Tensor, windows: list[tuple[slice, ...]], run: Callable[[Tensor], tuple[Tensor, ...]]
+    ) -> list[Tensor]:
+        hann = hann_weights(self.window).to(volume.device)
+        total = volume.new_zeros(volume.shape[2:])
+        sums: list[Tensor] = []
+        for start in range(0, len(windows), self.n_windows_at_once):
+            batch = windows[start : start + self.n_windows_at_once]
+            outputs = run(torch.cat([volume[(..., *window)] for window in batch]))
+            sums = sums or [volume.new_zeros((1, output.shape[1], *volume.shape[2:])) for output in outputs]
+            for index, window in enumerate(batch):
+                total[window] += hann
+                for result, output in zip(sums, outputs, strict=True):
+                    result[(0, slice(None), *window)].addcmul_(output[index].float(), hann)
+            if self.progress:
+                self.progress(min(start + len(batch), len(windows)), len(windows))
+        return [result.div_(total.clamp_min(_MIN_WEIGHT)) for result in sums]
+
+
+def _window_sides(roi_size: Sequence[int] | int) -> tuple[int, ...]:
+    window: tuple[int, ...] = tuple(int(side) for side in ensure_tuple_rep(roi_size, 3))
+    if min(window) < 1:
+        msg = f"roi_size must be positive, got {roi_size}; use 64, the training patch."
+        raise ValueError(msg)
+    return window
+
+
+def _cover(active: Tensor, window: Sequence[int], overlap: float) -> Iterator[tuple[slice, ...]]:
+    """Windows that together hold every active voxel: slabs along one axis, each tightened along the next."""
+    occupied = active.flatten(1).any(dim=1) if active.ndim > 1 else active
+    places = occupied.nonzero()
+    if places.numel() == 0:
+        return
+    first, last = int(places[0]), int(places[-1])
+    for start in _starts((first, last + 1), len(occupied), window[0], overlap):
+        slab = slice(start, start + window[0])
+        if active.ndim == 1:
+            yield (slab,)
+        else:
+            yield from ((slab, *rest) for rest in _cover(active[slab].any(dim=0), window[1:], overlap))
+
+
+def _starts(extent: tuple[int, int], side: int, window: int, overlap: float) -> list[int]:
+    """Evenly spread starts of windows that cover an extent and stay within the side."""
+    first, stop = extent
+    spare = stop - first - window
+    if spare <= 0:
+        return [min(max(first + spare // 2, 0), side - window)]
+    n_steps = math.ceil(spare / max(1, int(window * (1 - overlap))))
+    return [first + round(step * spare / n_steps) for step in range(n_steps + 1)]
+
+
+def _checked_activity(volume: Tensor, active: Tensor | None, fallback: tuple[Tensor, ...]) -> Tensor:
+    if volume.ndim != 5 or volume.shape[0] != 1:
+        msg = f"inputs must be (1, channel, z, y, x), got {tuple(volume.shape)}; pass one volume at a time."
+        raise ValueError(msg)
+    if active is None:
+        return torch.ones(volume.shape[2:], dtype=torch.bool, device=volume.device)
+    if active.shape != volume.shape[2:]:
+        expected, got = tuple(volume.shape[2:]), tuple(active.shape)
+        msg = f"active must have the volume's shape {expected}, got {got}; drop the batch and channel axes."
+        raise ValueError(msg)
+    if not fallback and not bool(active.all()):
+        msg = "fallback must hold one tensor per output of the network, got none; pass the experts' mean."
+        raise ValueError(msg)
+    return active.to(volume.device) != 0
+
+
+def _pad_to_window(volume: Tensor, active: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    missing = [max(0, size - side) for size, side in zip(window, active.shape, strict=True)]
+    if not any(missing):
+        return volume, active
+    amounts = [amount for extra in reversed(missing) for amount in (0, extra)]
+    return functional.pad(volume, amounts, mode="replicate"), functional.pad(active, amounts)
+
+
+def _fill(outputs: list[Tensor], active: Tensor, fallback: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Put the fallback where nothing is active."""
+    if bool(active.all()):
+        return tuple(outputs)
+    shapes = [(1, part.shape[1], *active.shape) for part in fallback]
+    outputs = outputs or [part.new_zeros(shape) for part, shape in zip(fallback, shapes, strict=True)]
+    if len(outputs) != len(fallback):
+        msg = f"fallback must hold {len(outputs)} tensors, one per output, got {len(fallback)}; add them."
+        raise ValueError(msg)
+    return tuple(torch.where(active, output, part) for output, part in zip(outputs, fallback, strict=True))

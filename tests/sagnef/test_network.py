@@ -1,0 +1,140 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laws import assert_batch_equals_singles
+from revoxel.sagnef import SAGNEF
+
+
+def gate(**options) -> SAGNEF:
+    torch.manual_seed(0)
+    return SAGNEF(**{"in_ch": 5, "n_experts": 4, "wf": 8} | options).eval()
+
+
+def stack(*shape, n_channels=5):
+    return torch.rand(1, n_channels, *shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_default_size_is_the_documented_one():
+    n_parameters = sum(parameter.numel() for parameter in SAGNEF(in_ch=5, n_experts=4).parameters())
+    assert round(n_parameters / 1e6, 2) == 0.79
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.tuples(*[st.integers(8, 14)] * 3))
+def test_any_side_from_eight_gives_volume_and_convex_weights_of_the_same_grid(shape):
+    fused, weights = gate()(stack(*shape))
+    assert fused.shape == (1, 1, *shape)
+    assert weights.shape == (1, 4, *shape)
+    assert bool((weights >= 0).all())
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(1, *shape))
+
+
+def test_strict_form_is_the_weighted_sum_of_the_last_channels():
+    x = stack(8, 12, 9)
+    fused, weights = gate(disagreement=True)(x)
+    torch.testing.assert_close(fused, (weights * x[:, 1:]).sum(dim=1, keepdim=True))
+
+
+def test_strict_form_stays_between_the_experts():
+    x = stack(8, 8, 8)
+    fused, _ = gate()(x)
+    experts = x[:, 1:]
+    assert bool((fused >= experts.amin(dim=1, keepdim=True) - 1e-6).all())
+    assert bool((fused <= experts.amax(dim=1, keepdim=True) + 1e-6).all())
+
+
+def test_residual_is_bounded_by_the_spread_and_vanishes_where_experts_agree():
+    x = stack(8, 8, 8)
+    x[:, 1:, :4] = x[:, 1:2, :4]
+    fused, weights = gate(residual=True)(x)
+    experts = x[:, 1:]
+    difference = (fused - (weights * experts).sum(dim=1, keepdim=True)).abs()
+    spread = experts.amax(dim=1, keepdim=True) - experts.amin(dim=1, keepdim=True)
+    assert bool((difference <= spread + 1e-6).all())
+    torch.testing.assert_close(fused[:, :, :4], experts[:, :1, :4])
+    assert bool((difference[:, :, 4:] > 0).any())
+
+
+def test_simplex_start_gives_the_same_weights_everywhere_and_keeps_every_expert_alive():
+    network = gate(residual=True)
+    network.set_simplex_start([0.0, 0.3, 0.7, 0.0])
+    x = stack(8, 8, 8)
+    fused, weights = network(x)
+    expected = torch.tensor([0.02, 0.3, 0.7, 0.02]) / 1.04
+    torch.testing.assert_close(weights, expected[None, :, None, None, None].expand_as(weights))
+    torch.testing.assert_close(fused, (weights * x[:, 1:]).sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("start", [[0.5, 0.5], [0.5, 0.5, 0.5, -0.5], [0.1, 0.1, 0.1, 0.1]])
+def test_start_off_the_simplex_is_refused(start):
+    with pytest.raises(ValueError, match="sum to 1"):
+        gate().set_simplex_start(start)
+
+
+def test_weights_depend_on_the_profile_planes():
+    network = gate(in_ch=8, n_profile=3)
+    x = stack(8, 8, 8, n_channels=8)
+    changed = x.clone()
+    changed[:, :3] = torch.tensor([1.0, 0.5, 0.0])[None, :, None, None, None]
+    assert not torch.allclose(network(x)[1], network(changed)[1])
+
+
+def test_batch_equals_singles():
+    batch = torch.rand(3, 5, 8, 8, 12)
+    network = gate(residual=True, disagreement=True)
+    for output in range(2):
+        assert_batch_equals_singles(lambda x, output=output: network(x)[output], batch, tolerance=1e-5)
+
+
+def test_mixture_stays_in_full_precision_under_autocast():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fused, weights = gate()(stack(8, 8, 8))
+    assert fused.dtype == weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(1, 8, 8, 8))
+
+
+def test_every_parameter_gets_a_gradient():
+    network = gate(residual=True, disagreement=True)
+    fused, _ = network(stack(8, 8, 8))
+    fused.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_traced_network_equals_the_original_on_another_size():
+    network = gate(residual=True, disagreement=True)
+    traced = torch.jit.trace(network, stack(8, 8, 8))
+    x = stack(12, 8, 16)
+    torch.testing.assert_close(traced(x), network(x))
+
+
+def test_exported_graph_equals_the_original():
+    network = gate(disagreement=True)
+    x = stack(8, 8, 8)
+    exported = torch.export.export(network, (x,)).module()
+    torch.testing.assert_close(exported(x), network(x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"wf": 12}, {"wf": 0}, {"in_ch": 3}, {"in_ch": 6}, {"n_profile": 3}, {"n_experts": 1, "in_ch": 1}],
+)
+def test_impossible_architecture_is_refused(options):
+    with pytest.raises(ValueError, match=r"must be .* got"):
+        gate(**options)
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 8, 8), (1, 4, 8, 8, 8), (1, 5, 8, 8, 7)])
+def test_input_that_does_not_fit_is_refused(shape):
+    with pytest.raises(ValueError, match=r"must be .* got"):
+        gate()(torch.zeros(shape))
+
+
+def test_unknown_public_name_is_an_attribute_error():
+    import revoxel.sagnef
+
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = revoxel.sagnef.nonsense
