@@ -88,7 +88,9 @@ def super_resolve_planes(network: PhaseNet, low: Tensor, grid: PhaseGrid) -> Ten
 def _block(body: Body, width: int) -> nn.Sequential:
     if body is Body.PLAIN:
         return nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1)
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1),
         )
     narrow = max(8, round(width * 0.8 / 8) * 8)
     return nn.Sequential(

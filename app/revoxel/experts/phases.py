@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from revoxel.experts.bspline import interpolation_matrix
+from revoxel.experts.bspline import spline_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +32,12 @@ class PhaseGrid:
 
     def skip(self) -> Tensor:
         """Cubic B-spline from slices to phases, `(n_low, n_low * n_phases)`, float32."""
-        at = (np.arange(self.n_low * self.n_phases) + 0.5) / self.n_phases - 0.5
-        return _transposed(interpolation_matrix(self.n_low, tuple(at)))
+        return spline_weights(self.n_low, self.n_low * self.n_phases, 1.0 / self.n_phases)
 
     def to_target(self) -> Tensor | None:
         """Cubic B-spline from phases to target samples, `(n_low * n_phases, n_high)`; `None` if equal."""
         n_fine = self.n_low * self.n_phases
-        at = (np.arange(self.n_high) + 0.5) * self.n_phases / self.ratio - 0.5
-        if self.n_high == n_fine and np.allclose(at, np.arange(n_fine), atol=1e-6):
+        step = self.n_phases / self.ratio
+        if self.n_high == n_fine and abs(step - 1.0) * n_fine < 1e-3:
             return None
-        return _transposed(interpolation_matrix(n_fine, tuple(at)))
-
-
-def _transposed(matrix: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(matrix.T)).to(torch.float32)
+        return spline_weights(n_fine, self.n_high, step)

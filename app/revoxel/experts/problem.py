@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.slices import SliceOperator
+
+_BACKGROUND_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,28 +42,28 @@ class SliceProblem:
         """Slice separation in fine samples; need not be an integer."""
         return self.separation_mm / self.spacing_high_mm
 
-    @property
+    @cached_property
     def operator(self) -> SliceOperator:
         """The thick-slice operator of this problem."""
         return SliceOperator.build(
             self.n_low, self.n_high, self.spacing_high_mm, self.separation_mm, self.profile
         )
 
-    def background(self) -> tuple[float, Tensor] | None:
-        """Value of an exactly constant background and `(x, y, n_high)` mask of the samples it governs.
+    @cached_property
+    def empty(self) -> Tensor | None:
+        """`(x, y, n_high)` mask of the samples whose slices all hold one constant background.
 
-        A fine sample is background where every slice that it can receive from holds exactly that value.
         `None` when less than 5 % of the volume shares one value.
         """
-        values, counts = torch.unique(self.low[::3, ::3, :], return_counts=True)
-        if counts.max() < 0.05 * counts.sum():
+        values, counts = torch.unique(self.low[::3, ::3], return_counts=True)
+        if counts.max() < _BACKGROUND_SHARE * counts.sum():
             return None
-        value = values[counts.argmax()]
-        return float(value), self._support(self.low != value)
+        occupied = (self.low != values[counts.argmax()]).to(torch.float32)
+        return (occupied @ self._reach()) == 0
 
-    def _support(self, occupied: Tensor) -> Tensor:
+    def _reach(self) -> Tensor:
         reach = (self.operator.matrix > 1e-6).to(torch.float32)
-        index = torch.arange(self.n_high, dtype=torch.float64)
-        nearest = torch.clamp(((index + 0.5) / self.ratio - 0.5).round().long(), 0, self.n_low - 1)
-        reach[nearest, torch.arange(self.n_high)] = 1.0
-        return (occupied.to(torch.float32) @ reach) == 0
+        index = torch.arange(self.n_high)
+        nearest = ((index + 0.5) / self.ratio - 0.5).round().long().clamp(0, self.n_low - 1)
+        reach[nearest, index] = 1.0
+        return reach

@@ -150,7 +150,9 @@ class _PatchSampler:
         self.stacks = [_reflect_pad(stack, half) for stack in stacks]
         self.centres = [_edge_centres(stack, half, self.generator) for stack in self.stacks]
         if not any(len(c) for c in self.centres):
-            msg = "the planes must hold tissue to train on, got planes without any structure; check the input."
+            msg = (
+                "the planes must hold tissue to train on, got planes without any structure; check the input."
+            )
             raise ValueError(msg)
 
     def draw(self, length: int) -> Tensor:

@@ -1,0 +1,233 @@
+"""Run the experts on one thick-slice volume: resumable, one NIfTI and one JSON sidecar per expert."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from revoxel.core.compute import resolve_device, set_seed
+from revoxel.core.geometry import Grid, resample
+from revoxel.core.provenance import read_sidecar, sha256_of, write_sidecar
+from revoxel.core.pulses import Pulse
+from revoxel.core.volumes import Volume, read_volume, write_volume
+from revoxel.experts.bspline import bspline
+from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
+from revoxel.experts.external import run_external
+from revoxel.experts.learned import RECIPES, super_resolve_learned
+from revoxel.experts.names import Expert
+from revoxel.experts.prepare import Prepared, prepare
+from revoxel.experts.profiles import SliceProfile
+from revoxel.experts.unires import unires
+from revoxel.experts.warm_start import load_warm_start
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertRequest:
+    """What to compute for one volume.
+
+    Args:
+        volume: The thick-slice volume.
+        experts: Which experts.
+        profile: Slice profile; `None` estimates it from the volume.
+        voxel_mm: Isotropic voxel size of the results; `None` keeps the in-plane size.
+        out_dir: Where to keep results; `None` keeps nothing.
+        stem: Start of the file names.
+        cold: Tune the learned experts from nothing.
+        warm_dir: Other warm starts than the shipped ones.
+        external: Executable of the original tool, per expert.
+        companions: Further pulses of the same patient for joint total variation.
+        device: `auto`, `cpu` or `cuda:N`.
+        seed: Seed of the learned experts.
+        overwrite: Replace existing results.
+    """
+
+    volume: Volume
+    experts: tuple[Expert, ...] = tuple(Expert)
+    profile: SliceProfile | None = None
+    voxel_mm: float | None = 1.0
+    out_dir: Path | None = None
+    stem: str = "volume"
+    cold: bool = False
+    warm_dir: Path | None = None
+    external: Mapping[Expert, Path] = field(default_factory=dict)
+    companions: Mapping[Pulse, Volume] = field(default_factory=dict)
+    device: str = "auto"
+    seed: int = 0
+    overwrite: bool = False
+
+    def path_of(self, expert: Expert) -> Path:
+        """File of one expert's result.
+
+        Raises:
+            ValueError: If the request keeps nothing.
+        """
+        if self.out_dir is None:
+            msg = "out_dir must be a folder to name result files, got None; set it in the request."
+            raise ValueError(msg)
+        return self.out_dir / f"{self.stem}_SR-{expert.value}.nii.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertRun:
+    """Results of the experts on one grid.
+
+    Args:
+        volumes: Input units, on `high_grid`, in `Expert` order.
+        high_grid: Grid of all results.
+        profile: Profile that the experts assumed.
+        estimate: How it was estimated; `None` if it was given.
+        prepared: The problem that was solved.
+        seconds: Time per expert; 0 for results found on disk.
+        implementations: Which program made each volume.
+        paths: Files, where results are kept.
+    """
+
+    volumes: dict[Expert, NDArray[np.float32]]
+    high_grid: Grid
+    profile: SliceProfile
+    estimate: ProfileEstimate | None
+    prepared: Prepared
+    seconds: dict[Expert, float]
+    implementations: dict[Expert, str]
+    paths: dict[Expert, Path]
+
+
+def run_experts(request: ExpertRequest, progress: Progress | None = None) -> ExpertRun:
+    """Compute, or take from disk, the requested experts.
+
+    Args:
+        request: What to compute.
+        progress: Called with an expert's name and its share done.
+
+    Raises:
+        FileExistsError: If a result made with other settings is in the way and `overwrite` is off.
+        ValueError: If the volume is isotropic already.
+    """
+    report = progress or (lambda stage, share: None)
+    estimate = None if request.profile is not None else _estimate(request, report)
+    profile = request.profile if estimate is None else estimate.profile
+    if profile is None:  # pragma: no cover - one of the two is set above
+        raise RuntimeError(request)
+    prepared = prepare(request.volume, profile, request.voxel_mm)
+    identity = _identity(request.volume)
+    run = ExpertRun({}, prepared.high_grid, profile, estimate, prepared, {}, {}, {})
+    for expert in sorted(request.experts, key=list(Expert).index):
+        record = _record(request, expert, profile, identity)
+        found = _found(request, expert, record)
+        start = time.perf_counter()
+        volume = found if found is not None else _compute(request, expert, prepared, report)
+        run.seconds[expert] = 0.0 if found is not None else time.perf_counter() - start
+        run.volumes[expert] = volume
+        run.implementations[expert] = record["implementation"]
+        if request.out_dir is not None:
+            run.paths[expert] = request.path_of(expert)
+            if found is None:
+                _keep(request, expert, volume, run, record)
+        report(expert.value, 1.0)
+    return run
+
+
+def _estimate(request: ExpertRequest, report: Progress) -> ProfileEstimate:
+    report("profile", 0.0)
+    estimate = estimate_profile(request.volume)
+    report("profile", 1.0)
+    return estimate
+
+
+def _compute(
+    request: ExpertRequest, expert: Expert, prepared: Prepared, report: Progress
+) -> NDArray[np.float32]:
+    if expert in request.external:
+        return run_external(
+            expert, request.external[expert], request.volume, prepared.high_grid, prepared.problem.profile
+        )
+    set_seed(request.seed)
+    return prepared.restore(_embedded(request, expert, prepared, lambda share: report(expert.value, share)))
+
+
+def _embedded(
+    request: ExpertRequest, expert: Expert, prepared: Prepared, progress: Callable[[float], None]
+) -> torch.Tensor:
+    problem = prepared.problem
+    if expert is Expert.BSPLINE:
+        return bspline(problem)
+    if expert is Expert.UNIRES:
+        return unires(problem, _companions(request, prepared), progress=progress)
+    warm = None if request.cold else load_warm_start(expert, problem.ratio, request.warm_dir)
+    device = resolve_device(request.device)
+    return super_resolve_learned(
+        problem, RECIPES[expert], warm, seed=request.seed, device=device, progress=progress
+    )
+
+
+def _companions(request: ExpertRequest, prepared: Prepared) -> list[torch.Tensor]:
+    others = []
+    for volume in request.companions.values():
+        data = resample(volume.data, volume.grid, request.volume.grid)
+        aligned = Volume(data=data, grid=request.volume.grid)
+        other = prepare(aligned, prepared.problem.profile, request.voxel_mm)
+        others.append((other.low[prepared.box] / other.scale).contiguous())
+    return others
+
+
+def _identity(volume: Volume) -> str:
+    if volume.path is not None and volume.path.is_file():
+        return sha256_of(volume.path)
+    return hashlib.sha256(np.ascontiguousarray(volume.data).tobytes()).hexdigest()
+
+
+def _record(
+    request: ExpertRequest, expert: Expert, profile: SliceProfile, identity: str
+) -> dict[str, object]:
+    own = f"revoxel {expert.value.lower()}" + (" (cold)" if request.cold and expert in RECIPES else "")
+    return {
+        "expert": expert.value,
+        "implementation": str(request.external.get(expert, own)),
+        "input_sha256": identity,
+        "profile": profile.label,
+        "profile_std_mm": round(profile.std_mm, 6),
+        "voxel_mm": request.voxel_mm,
+        "companions": {pulse.value: _identity(v) for pulse, v in request.companions.items()},
+        "seed": request.seed,
+        "separation_mm": round(max(request.volume.grid.spacing_mm), 6),
+    }
+
+
+def _found(request: ExpertRequest, expert: Expert, record: dict[str, object]) -> NDArray[np.float32] | None:
+    if request.out_dir is None or request.overwrite or not request.path_of(expert).exists():
+        return None
+    path = request.path_of(expert)
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    known = read_sidecar(sidecar) if sidecar.exists() else {}
+    changed = sorted(name for name, value in record.items() if known.get(name) != value)
+    if changed:
+        msg = (
+            f"{path} exists but was made with other {', '.join(changed)}; use --overwrite or another folder."
+        )
+        raise FileExistsError(msg)
+    return read_volume(path).data
+
+
+def _keep(
+    request: ExpertRequest,
+    expert: Expert,
+    volume: NDArray[np.float32],
+    run: ExpertRun,
+    record: dict[str, object],
+) -> None:
+    path = request.path_of(expert)
+    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    seconds = round(run.seconds[expert], 2)
+    # The volume comes last: its presence says that the pair is complete.
+    path.unlink(missing_ok=True)
+    write_sidecar(sidecar, {**record, "seconds": seconds, "device": request.device}, overwrite=True)
+    write_volume(path, volume, run.high_grid)
