@@ -21,17 +21,18 @@ _TINY = 1e-30
 
 
 def difference(data: NDArray[np.float32], order: int, axis: int) -> NDArray[np.float32]:
-    """Difference of the given order (0 to 4) along an axis; the axis gets `order` samples shorter."""
+    """Difference of the given order (0 to 4) along an axis, the ends repeated so that no edge is left out."""
     if order == 0:
         return data
     taps = DIFFERENCES[order - 1]
-    n_kept = data.shape[axis] - order
     lines = np.moveaxis(data, axis, 0)
+    lines = np.concatenate([np.repeat(lines[:1], order, 0), lines, np.repeat(lines[-1:], order, 0)])
+    n_kept = len(lines) - order
     result = sum(np.float32(tap) * lines[start : start + n_kept] for start, tap in enumerate(taps))
     return np.moveaxis(np.asarray(result, dtype=np.float32), 0, axis)
 
 
 def log_energy(data: NDArray[np.float32]) -> float:
-    """Natural logarithm of the mean square."""
+    """Natural logarithm of the sum of squares."""
     flat = data.ravel()
-    return float(np.log(np.dot(flat, flat) / max(flat.size, 1) + _TINY))
+    return float(np.log(np.dot(flat, flat) + _TINY))

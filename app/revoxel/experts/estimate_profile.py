@@ -8,7 +8,7 @@ what anatomy itself does to them; a candidate too wide leaves more detail along 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, exp, hypot, log, sqrt
+from math import ceil, erf, exp, hypot, log, sqrt
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def _thicken(
     # A voxel counts as a Gaussian in Gaussian profiles and as a box in others: the middle serves both.
     std_mm = hypot(relative * separation_mm, _VOXEL_STD_CORRECTION * spacing_mm)
     profile = SliceProfile.gauss(FWHM_PER_STD * std_mm)
-    n_low = int(n_high * spacing_mm / separation_mm)
+    n_low = ceil(n_high * spacing_mm / separation_mm)
     operator = SliceOperator.build(n_low, n_high, spacing_mm, separation_mm, profile)
     lines = torch.from_numpy(np.ascontiguousarray(np.moveaxis(data, reference, -1)))
     return np.ascontiguousarray(np.moveaxis(operator.forward(lines).numpy(), -1, reference))
