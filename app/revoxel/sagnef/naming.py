@@ -1,6 +1,7 @@
 """File names: which pulse a name states, and what the results of one scan are called.
 
-The pulse is read from what people wrote (BraTS, BIDS and TCGA names, or the BIDS sidecar), never from intensities.
+The pulse is read from what people wrote (BraTS, BIDS and TCGA names, or the BIDS sidecar),
+never from intensities.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revoxel.core.pulses import Pulse
+from revoxel.core.volumes import volume_sidecar, volume_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from revoxel.experts.names import Expert
 
-_VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _WORDS = {
     **dict.fromkeys(("t1", "t1n", "t1w"), Pulse.t1n),
     **dict.fromkeys(("t1c", "t1ce", "t1gd", "t1post", "t1wce", "t1cw", "t1wc"), Pulse.t1c),
@@ -91,25 +92,8 @@ class OutputPaths:
         """
         existing = [] if overwrite else [path for path in self.fusion_files() if path.exists()]
         if existing:
-            msg = f"{existing[0]} exists already; pass --overwrite to replace it, or choose another output folder."
+            msg = f"{existing[0]} exists already; pass --overwrite to replace it, or choose another folder."
             raise FileExistsError(msg)
-
-
-def volume_stem(path: Path) -> str:
-    """Name of a volume without its suffix; the folder's name for a DICOM series.
-
-    Args:
-        path: A volume file or a DICOM folder.
-    """
-    for suffix in _VOLUME_SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
-def volume_sidecar(path: Path) -> Path:
-    """The BIDS-style JSON file that belongs to a volume, whether it exists or not."""
-    return path.parent / f"{volume_stem(path)}.json"
 
 
 def pulse_of(path: Path, requested: str = "auto") -> Pulse:
@@ -132,7 +116,10 @@ def pulse_of(path: Path, requested: str = "auto") -> Pulse:
     if len(found) == 1:
         return next(iter(found))
     stated = "several pulses" if found else "no pulse"
-    msg = f"the name or sidecar of {path} must state one pulse, got {stated}; pass --pulse with one of: {_CHOICES}."
+    msg = (
+        f"the name or sidecar of {path} must state one pulse, got {stated}; "
+        f"pass --pulse with one of: {_CHOICES}."
+    )
     raise ValueError(msg)
 
 
@@ -154,7 +141,7 @@ def _pulses_in(text: str) -> frozenset[Pulse]:
 
 
 def _without_the_general(found: Iterable[Pulse]) -> set[Pulse]:
-    """`T2_FLAIR` is a FLAIR and `T1 post` is a T1 with contrast: the special name wins over the general one."""
+    """`T2_FLAIR` is a FLAIR, `T1 post` a T1 with contrast: the special name wins over the general one."""
     kept = set(found)
     for special, general in ((Pulse.t2f, Pulse.t2w), (Pulse.t1c, Pulse.t1n)):
         if special in kept:
@@ -168,7 +155,7 @@ def _pulses_in_sidecar(path: Path) -> frozenset[Pulse]:
     try:
         tags = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        msg = f"sidecar {path} must be valid JSON, got {error}; repair it or pass --pulse with one of: {_CHOICES}."
+        msg = f"sidecar {path} must be valid JSON, got {error}; repair it or pass --pulse ({_CHOICES})."
         raise ValueError(msg) from error
     text = " ".join(str(tags.get(key, "")) for key in _SIDECAR_TEXT_KEYS)
     contrast = " contrast" if tags.get("ContrastBolusAgent") or tags.get("ContrastBolusIngredient") else ""
