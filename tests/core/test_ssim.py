@@ -3,6 +3,7 @@ import time
 import pytest
 import torch
 from monai.losses import SSIMLoss
+from skimage.metrics import structural_similarity
 
 from laws import assert_adjoint, assert_gradient
 from revoxel.core.ssim import (
@@ -93,6 +94,17 @@ def test_slabs_equal_one_pass(monkeypatch):
     first, second = pair((1, 1, 23, 10, 11))
     monkeypatch.setattr("revoxel.core.ssim._SLAB_VOXELS", 400)
     torch.testing.assert_close(volume_ssim_map(first[0, 0], second[0, 0]), ssim_map(first, second)[0, 0])
+
+
+@pytest.mark.reference
+def test_map_equals_scikit_image():
+    # scikit-image truncates its Gaussian at 3.5 sigma: 11 voxels for sigma 1.5, mean over whole windows only.
+    first, second = (volume[0, 0] for volume in pair((1, 1, 16, 17, 18)))
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    oracle = structural_similarity(first.double().numpy(), second.double().numpy(), **options)
+    assert volume_ssim_map(first, second, SSIMWindow(size=11)).mean().item() == pytest.approx(
+        oracle, abs=1e-5
+    )
 
 
 def test_full_volume_takes_seconds_not_minutes():
