@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from revoxel.sagnef.fusion import fuse
     from revoxel.sagnef.loss import LossConfig, SAGNEFLoss
     from revoxel.sagnef.network import SAGNEF
-    from revoxel.sagnef.superresolve import superresolve
+    from revoxel.sagnef.pipeline import superresolve
 
 __all__ = ["SAGNEF", "LossConfig", "SAGNEFLoss", "fuse", "superresolve"]
 
@@ -19,7 +19,7 @@ _MODULES = {
     "LossConfig": "loss",
     "SAGNEFLoss": "loss",
     "fuse": "fusion",
-    "superresolve": "superresolve",
+    "superresolve": "pipeline",
 }
 
 
