@@ -42,8 +42,8 @@ class LearnedRecipe:
     n_steps_cold: int
 
 
-SMORE = LearnedRecipe(Expert.SMORE, Body.PLAIN, 32, 8, 1, n_steps_warm=300, n_steps_cold=900)
-ECLARE = LearnedRecipe(Expert.ECLARE, Body.WIDE, 32, 6, 2, n_steps_warm=240, n_steps_cold=800)
+SMORE = LearnedRecipe(Expert.SMORE, Body.PLAIN, 32, 8, 1, n_steps_warm=350, n_steps_cold=1000)
+ECLARE = LearnedRecipe(Expert.ECLARE, Body.WIDE, 32, 6, 2, n_steps_warm=400, n_steps_cold=1200)
 RECIPES = {recipe.expert: recipe for recipe in (SMORE, ECLARE)}
 
 
@@ -105,8 +105,9 @@ def apply_network(network: PhaseNet, problem: SliceProblem, device: torch.device
 
 def _pass(network: PhaseNet, problem: SliceProblem, low: Tensor, device: torch.device) -> Tensor:
     grid = PhaseGrid(problem.n_low, network.config.n_phases, problem.n_high, problem.ratio)
-    parts = []
     with autocast(device):
-        for planes in low.split(_PLANES_PER_BATCH):
-            parts.append(super_resolve_planes(network, planes.contiguous().to(device), grid).cpu())
+        parts = [
+            super_resolve_planes(network, planes.contiguous().to(device), grid).cpu()
+            for planes in low.split(_PLANES_PER_BATCH)
+        ]
     return torch.cat(parts)

@@ -19,7 +19,7 @@ class SliceProblem:
     """Thick slices on their way to a fine grid.
 
     Args:
-        low: `(x, y, n_low)`, float32, already on the fine grid in-plane; scaled so that tissue is about 0 to 1.
+        low: `(x, y, n_low)`, float32, on the fine grid in-plane; scaled so that tissue is 0 to about 1.
         n_high: Number of fine samples along the slice axis.
         spacing_high_mm: Distance of the fine samples along the slice axis in mm.
         separation_mm: Distance of the slices in mm.

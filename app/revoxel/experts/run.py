@@ -112,7 +112,7 @@ def run_experts(request: ExpertRequest, progress: Progress | None = None) -> Exp
         FileExistsError: If a result made with other settings is in the way and `overwrite` is off.
         ValueError: If the volume is isotropic already.
     """
-    report = progress or (lambda stage, share: None)
+    report = progress or _silent
     estimate = None if request.profile is not None else _estimate(request, report)
     profile = request.profile if estimate is None else estimate.profile
     if profile is None:  # pragma: no cover - one of the two is set above
@@ -134,6 +134,10 @@ def run_experts(request: ExpertRequest, progress: Progress | None = None) -> Exp
                 _keep(request, expert, volume, run, record)
         report(expert.value, 1.0)
     return run
+
+
+def _silent(_stage: str, _share: float) -> None:
+    pass
 
 
 def _estimate(request: ExpertRequest, report: Progress) -> ProfileEstimate:

@@ -72,12 +72,12 @@ class Degradation:
     @property
     def margin(self) -> int:
         """Pixels before and after the field of view that the outer slices still see."""
-        return int(math.ceil(2.5 * self.profile.std_mm))
+        return math.ceil(2.5 * self.profile.std_mm)
 
     @property
     def n_high(self) -> int:
         """Pixels in the field of view."""
-        return int(math.ceil(self.n_low * self.ratio - 1e-3))
+        return math.ceil(self.n_low * self.ratio - 1e-3)
 
     @property
     def length(self) -> int:
@@ -121,7 +121,7 @@ def train_on_planes(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.3)
         optimizer.step()
         schedule.step()
-        if step >= 0.9 * plan.n_steps:
+        if step >= plan.n_steps - max(1, plan.n_steps // 10):
             recent.append(float(loss.detach()))
         if progress is not None and step % 20 == 0:
             progress(step / plan.n_steps)
@@ -135,7 +135,7 @@ def _step_loss(network: PhaseNet, fine: Tensor, degradation: Degradation, plan: 
     with autocast(fine.device):
         restored = super_resolve_planes(network, low, grid)
     truth = fine[..., degradation.margin : degradation.margin + degradation.n_high]
-    edge = int(math.ceil(degradation.ratio))
+    edge = math.ceil(degradation.ratio)
     error = (restored - truth)[:, _RIM:-_RIM, edge:-edge]
     return error.abs().mean() if plan.loss_power == 1 else error.square().mean()
 

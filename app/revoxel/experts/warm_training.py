@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("volumes", nargs="+", type=Path, help="NIfTI volumes with sharp planes")
     parser.add_argument("--experts", nargs="+", default=[e.value for e in RECIPES], choices=list(RECIPES))
     parser.add_argument("--ratio", type=int, choices=NOMINAL_RATIOS, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the weights")
     options = parser.parse_args(arguments)
