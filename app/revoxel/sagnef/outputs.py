@@ -18,7 +18,7 @@ from revoxel.core.volumes import RESEARCH_USE, write_volume
 from revoxel.sagnef.mixtures import dominant_expert, weight_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from rich.table import Table
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from revoxel.core.volumes import Volume
     from revoxel.sagnef.fusion import Fused
     from revoxel.sagnef.naming import OutputPaths
+    from revoxel.sagnef.planning import Plan
     from revoxel.sagnef.stack import ExpertStack
 
 
@@ -129,6 +130,24 @@ def _dominance(fused: Fused, stack: ExpertStack) -> dict[str, float]:
     return {expert: round(float(share), 4) for expert, share in zip(stack.order, counts, strict=True)}
 
 
+def plan_table(plan: Plan) -> Table:
+    """What would be done, for a dry run.
+
+    Args:
+        plan: From `plan_superresolve`.
+    """
+    facts = {
+        "scan": f"{plan.scan.path}, {_sizes(plan.scan.grid.shape, plan.scan.grid.spacing_mm)}",
+        "pulse": str(plan.pulse),
+        "slices": f"{plan.separation_mm:g} mm apart along axis {plan.axis}",
+        "result": _sizes(plan.grid.shape, plan.grid.spacing_mm),
+        "fusion": f"{plan.fusion.kind} ({plan.fusion.name})",
+        "files": ", ".join(path.name for path in plan.paths.fusion_files()),
+    }
+    warnings = {f"warning {number}": text for number, text in enumerate(plan.warnings, start=1)}
+    return fact_table("Dry run: nothing is written", facts | warnings)
+
+
 def summary_tables(record: Mapping[str, Any]) -> list[Table]:
     """One screen: what was found, which expert ruled where, what to be careful about.
 
@@ -155,10 +174,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "pulse": str(record["pulse"]),
         "slices": f"{record['separation_mm']:g} mm apart along axis {record['slice_axis']}",
-        "result": " x ".join(map(str, record["shape"]))
-        + " voxels of "
-        + " x ".join(f"{side:.3g}" for side in record["spacing_mm"])
-        + " mm",
+        "result": _sizes(record["shape"], record["spacing_mm"]),
         "fusion": f"{record['fusion']} ({record['gate']})",
         "consistency": "off"
         if record["consistency_mu"] is None
@@ -170,6 +186,10 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
             f"confidence {profile['confidence']:.2f}"
         )
     return facts
+
+
+def _sizes(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
+    return " x ".join(map(str, shape)) + " voxels of " + " x ".join(f"{s:.3g}" for s in spacing_mm) + " mm"
 
 
 def _map_of(tensor: torch.Tensor) -> NDArray[np.float32]:

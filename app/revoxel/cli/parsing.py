@@ -1,0 +1,79 @@
+"""Turn what a user typed into values; shared by the verbs so that the same words work everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from revoxel.core.pulses import Pulse
+    from revoxel.experts.profiles import SliceProfile
+
+
+def parse_profile(text: str) -> SliceProfile | None:
+    """Read a slice profile.
+
+    Args:
+        text: `auto`, `gauss:FWHM`, `rect:WIDTH`, `slr:WIDTH` (mm) or a `.npy` file.
+
+    Returns:
+        The profile; `None` for `auto`.
+
+    Raises:
+        ValueError: If the text is none of these.
+        FileNotFoundError: If the file does not exist.
+    """
+    from revoxel.experts.profiles import SliceProfile
+
+    return None if text == "auto" else SliceProfile.parse(text)
+
+
+def parse_voxel_mm(text: str) -> float | None:
+    """Read a voxel size.
+
+    Args:
+        text: A size in mm, or `native`.
+
+    Returns:
+        The size; `None` for `native`.
+
+    Raises:
+        ValueError: If the text is no positive number.
+    """
+    if text == "native":
+        return None
+    try:
+        size_mm = float(text)
+    except ValueError:
+        size_mm = 0.0
+    if not 0 < size_mm < float("inf"):
+        msg = f"voxel size must be a positive number of mm or native, got {text!r}; use --voxel-mm 1.0."
+        raise ValueError(msg)
+    return size_mm
+
+
+def parse_companions(texts: Sequence[str]) -> dict[Pulse, Path]:
+    """Read further pulses of a patient.
+
+    Args:
+        texts: `PULSE=FILE` each.
+
+    Returns:
+        File by pulse.
+
+    Raises:
+        ValueError: If a text is no such pair or a pulse comes twice.
+    """
+    from revoxel.core.pulses import Pulse
+
+    companions: dict[Pulse, Path] = {}
+    for text in texts:
+        name, _, file = text.partition("=")
+        if name not in set(Pulse) or not file or name in companions:
+            msg = f"--with must be PULSE=FILE, PULSE one of {', '.join(Pulse)} and each once, got {text!r}; use "
+            msg += "--with t2w=scan.nii.gz."
+            raise ValueError(msg)
+        companions[Pulse(name)] = Path(file)
+    return companions
