@@ -125,8 +125,8 @@ def ssim(prediction: Volume, truth: Volume, mask: Mask | None = None, *, data_ra
     """
     _check_pair(prediction, truth, mask)
     window = SSIMWindow(data_range=data_range)
-    tensors = (torch.tensor(data, dtype=torch.float32) for data in (prediction, truth))
-    similarity = volume_ssim_map(*tensors, window).numpy()
+    first, second = (torch.tensor(data, dtype=torch.float32) for data in (prediction, truth))
+    similarity = volume_ssim_map(first, second, window).numpy()
     if mask is None:
         return float(similarity.mean(dtype=np.float64))
     margin = window.size // 2

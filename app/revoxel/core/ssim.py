@@ -122,13 +122,13 @@ def volume_ssim_map(first: Tensor, second: Tensor, window: SSIMWindow | None = N
         `(z - size + 1, y - size + 1, x - size + 1)`.
     """
     window = window or SSIMWindow()
-    volumes = first[None, None], second[None, None]
-    _check_volumes(*volumes, window)
+    first, second = first[None, None], second[None, None]
+    _check_volumes(first, second, window)
     margin = window.size - 1
-    n_centres = first.shape[0] - margin
-    n_slab = max(1, _SLAB_VOXELS // first[0].numel())
-    slabs = (slice(start, min(start + n_slab, n_centres) + margin) for start in range(0, n_centres, n_slab))
-    return torch.cat([ssim_map(*(volume[:, :, slab] for volume in volumes), window)[0, 0] for slab in slabs])
+    n_centres = first.shape[2] - margin
+    n_slab = max(1, _SLAB_VOXELS // first[0, 0, 0].numel())
+    slabs = [slice(start, min(start + n_slab, n_centres) + margin) for start in range(0, n_centres, n_slab)]
+    return torch.cat([ssim_map(first[:, :, slab], second[:, :, slab], window)[0, 0] for slab in slabs])
 
 
 def windows_inside(mask: Tensor, size: int) -> Tensor:

@@ -178,7 +178,8 @@ class FastWindowInferer(Inferer):
             return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
 
         stitched = self._stitch(padded, list(_cover(padded_active, self.window, self.overlap)), run)
-        cropped = [output[(..., *(slice(side) for side in active.shape))] for output in stitched]
+        depth, height, width = active.shape
+        cropped = [output[..., :depth, :height, :width] for output in stitched]
         return _fill(cropped, active, fallback)
 
     def _stitch(
@@ -189,12 +190,12 @@ class FastWindowInferer(Inferer):
         sums: list[Tensor] = []
         for start in range(0, len(windows), self.n_windows_at_once):
             batch = windows[start : start + self.n_windows_at_once]
-            outputs = run(torch.cat([volume[(..., *window)] for window in batch]))
+            outputs = run(torch.cat([volume[:, :, *window] for window in batch]))
             sums = sums or [volume.new_zeros((1, output.shape[1], *volume.shape[2:])) for output in outputs]
             for index, window in enumerate(batch):
                 total[window] += hann
                 for result, output in zip(sums, outputs, strict=True):
-                    result[(0, slice(None), *window)].addcmul_(output[index].float(), hann)
+                    result[0][:, *window].addcmul_(output[index].float(), hann)
             if self.progress:
                 self.progress(min(start + len(batch), len(windows)), len(windows))
         return [result.div_(total.clamp_min(_MIN_WEIGHT)) for result in sums]
