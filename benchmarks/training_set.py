@@ -121,9 +121,7 @@ def acquire(row: Row, places: Places) -> tuple[Volume, Volume]:
         write_volume(truth_path, truth.data, truth.grid)
     truth = read_volume(truth_path)
     if not low_path.exists():
-        low = simulate(
-            truth, profile=row.true_profile, separation_mm=row.spacing.nominal_mm, axis=row.axis
-        )
+        low = simulate(truth, profile=row.true_profile, separation_mm=row.spacing.nominal_mm, axis=row.axis)
         write_volume(low_path, low.data, low.grid)
     return truth, read_volume(low_path)
 
@@ -179,7 +177,8 @@ def update_manifest(path: Path, cases: Sequence[Case]) -> None:
     patients = {case.patient for case in merged}
     folds = [f for f in FOLDS if patients.issuperset({*f.train, *f.val, *f.test})]
     save_manifest(
-        Manifest(experts=[expert.value for expert in Expert], cases=merged, folds=folds, schema_version=1), path
+        Manifest(experts=[expert.value for expert in Expert], cases=merged, folds=folds, schema_version=1),
+        path,
     )
 
 

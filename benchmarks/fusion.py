@@ -1,0 +1,118 @@
+"""Score a gate beside every baseline on rows of the training set.
+
+    python benchmarks/fusion.py SET/kfolds_manifest.json --checkpoint GATE.pt -o scores.json SUBJECT ...
+
+Rows: each expert, mean, global simplex (as shipped, or fitted by the gate's training: `--simplex`), best
+expert + consistency, SAGNEF, SAGNEF + consistency, and two oracles that see the truth: the best expert in
+cubes of 9 voxels, and per voxel. Region: brain dilated by the separation; range: 99.9 percentile there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from experts import fitted, scored_region
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from revoxel.core.compute import set_threads
+from revoxel.core.manifest import Case, Manifest, load_manifest
+from revoxel.core.metrics import Scores, score
+from revoxel.core.volumes import read_volume
+from revoxel.experts.names import Expert
+from revoxel.experts.prepare import prepare
+from revoxel.experts.profiles import SliceProfile
+from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
+from revoxel.sagnef.gates import Gate, load_gate, simplex_weights
+from revoxel.sagnef.stack import ExpertStack, ProfileWidths, intensity_of
+
+Volume3D = NDArray[np.float32]
+_CUBE = 9
+
+
+def fused_rows(
+    manifest: Manifest, case: Case, gate: Gate, simplex: dict[Expert, float]
+) -> dict[str, Volume3D]:
+    """Every method's volume for one case."""
+    low = read_volume(manifest.resolve(case.lr))
+    experts = {e: read_volume(manifest.resolve(case.experts[e.value])) for e in Expert}
+    data = {expert: volume.data for expert, volume in experts.items()}
+    stack = ExpertStack(
+        data, data[Expert.BSPLINE], experts[Expert.BSPLINE].grid, case.axis,
+        intensity_of(low, gate.protocol["intensity"]["percentiles"]),
+    )  # fmt: skip
+    assumed = SliceProfile.parse(case.profile.label)
+    problem = prepare(low, assumed, 1.0)
+    scan = ScanData(problem.low, problem.problem.operator, case.profile.confidence)
+    widths = ProfileWidths(*case.planes())
+    plain = FusionSettings(consistency=False, window=gate.window)
+    consistent = replace(plain, consistency=True)
+    best = [float(e is max(simplex, key=lambda name: simplex[name])) for e in Expert]
+    weights = [simplex[expert] for expert in Expert]
+    return {
+        **{expert.value: volume for expert, volume in data.items()},
+        "mean": np.mean(list(data.values()), axis=0),
+        "simplex": fuse(stack, weights).volume,
+        "best + consistency": fuse(stack, best, scan=scan, settings=consistent).volume,
+        "SAGNEF": fuse(stack, gate.network, widths=widths, scan=scan, settings=plain).volume,
+        "SAGNEF + consistency": fuse(
+            stack, gate.network, widths=widths, scan=scan, settings=replace(consistent, fallback=weights)
+        ).volume,
+    }
+
+
+def oracle_rows(rows: dict[str, Volume3D], truth: Volume3D) -> dict[str, Volume3D]:
+    """Volumes that see the truth: what any choice among the experts could reach."""
+    experts = np.stack([fitted(rows[expert.value], truth.shape) for expert in Expert])
+    error = torch.from_numpy((experts - truth) ** 2)[:, None]
+    cube = torch.nn.functional.avg_pool3d(error, _CUBE, stride=1, padding=_CUBE // 2, count_include_pad=False)
+    choice = cube[:, 0].argmin(0, keepdim=True).numpy()
+    return {
+        "9-cube oracle": np.take_along_axis(experts, choice, axis=0)[0],
+        "voxel oracle": np.clip(truth, experts.min(axis=0), experts.max(axis=0)),
+    }
+
+
+def score_case(manifest: Manifest, case: Case, gate: Gate, simplex: dict[Expert, float]) -> dict[str, Scores]:
+    """Scores of every method on one case."""
+    truth = read_volume(manifest.resolve(Path(str(case.hr)))).data
+    region = scored_region(truth, case.separation_mm)
+    rows = fused_rows(manifest, case, gate, simplex)
+    rows |= oracle_rows(rows, truth)
+    return {name: score(fitted(volume, truth.shape), truth, region) for name, volume in rows.items()}
+
+
+def main() -> None:
+    """Print the table and write the scores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("subjects", nargs="+")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--simplex", type=Path, help="simplex.json beside the checkpoint")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    options = parser.parse_args()
+    set_threads(options.threads)
+    manifest, gate = load_manifest(options.manifest), load_gate(options.checkpoint)
+    simplex = simplex_weights(gate.pulse, gate.spacing)
+    if options.simplex:
+        fitted_weights = json.loads(options.simplex.read_text(encoding="utf-8"))
+        simplex = {expert: float(fitted_weights[expert.value]) for expert in Expert}
+    by_subject = {case.subject: case for case in manifest.cases}
+    results = {name: score_case(manifest, by_subject[name], gate, simplex) for name in options.subjects}
+    plain = {name: {m: s.as_dict() for m, s in scores.items()} for name, scores in results.items()}
+    options.out.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    table = Table("method", *results)
+    for method in next(iter(results.values())):
+        table.add_row(method, *(f"{r[method].psnr_db:.2f} / {r[method].ssim:.4f}" for r in results.values()))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
