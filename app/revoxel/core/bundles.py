@@ -1,0 +1,215 @@
+"""Bundles are generated: one base graph and one small overlay per variant become one self-contained folder each.
+
+Sources of a system lie in `configs/<system>/`: `base_{train,evaluate,inference,metadata,multi_gpu_train}.yaml`,
+`overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and `metadata`, `card.md` and
+`logging.conf`; `figures/<bundle>.md` holds the measured table of a bundle with weights.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GRAPHS = ("train", "evaluate", "inference")
+WEIGHTS = Path("models") / "model.pt"
+_NO_FIGURES = (
+    "No weights are shipped with this bundle yet: the main job falls back to global weights, and says so.\n"
+)
+
+
+def _package() -> Path:
+    return Path(__file__).resolve().parents[1]
+
+
+def repository_root() -> Path | None:
+    """Folder of the checkout that this package runs from, None for an installed package."""
+    root = _package().parents[1]
+    return root if (root / "configs").is_dir() and (root / "pyproject.toml").is_file() else None
+
+
+def bundles_root() -> Path:
+    """Folder with the shipped bundles: of the checkout, else of the installed package.
+
+    Raises:
+        FileNotFoundError: If neither is there.
+    """
+    checkout = repository_root()
+    candidates = [_package() / "_bundles", *([checkout / "bundles"] if checkout else [])]
+    for candidate in reversed(candidates):
+        if candidate.is_dir():
+            return candidate
+    msg = f"bundles must lie in {candidates[-1]}, got no such folder; run revoxel bundles build or reinstall."
+    raise FileNotFoundError(msg)
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """Where one bundle is generated from.
+
+    Attributes:
+        name: name of the bundle.
+        overlay: its overlay.
+        system: folder of the base graphs.
+    """
+
+    name: str
+    overlay: Path
+    system: Path
+
+
+def bundle_sources(configs: Path) -> list[BundleSource]:
+    """All bundles that the sources describe, by name.
+
+    Args:
+        configs: the `configs` folder of a checkout.
+    """
+    overlays = sorted(configs.glob("*/overlays/*.yaml"))
+    return [BundleSource(path.stem, path, path.parents[1]) for path in overlays]
+
+
+def build_bundle(source: BundleSource, target: Path, license_file: Path) -> Path:
+    """Generate one bundle's folder; weights that are there stay.
+
+    Args:
+        source: what to generate from.
+        target: folder of the bundle.
+        license_file: copied as `LICENSE`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the overlay holds a key that the base lacks.
+    """
+    from monai.bundle import ConfigParser  # noqa: PLC0415 - seconds to import, needed here only
+
+    overlay = _load(source.overlay)
+    unknown = set(overlay) - {"configs", "metadata"}
+    if unknown:
+        msg = (
+            f"{source.overlay}: sections must be configs and metadata, got {sorted(unknown)}; move the keys."
+        )
+        raise ValueError(msg)
+    (target / "configs").mkdir(parents=True, exist_ok=True)
+    (target / "models").mkdir(exist_ok=True)
+    (target / "docs").mkdir(exist_ok=True)
+    shared = overlay.get("configs", {})
+    graphs: dict[str, Mapping[str, Any]] = {graph: _base(source, graph) for graph in GRAPHS}
+    _refuse_unknown(source.overlay, shared, graphs.values())
+    for graph, base in graphs.items():
+        values = {key: value for key, value in shared.items() if key in base}
+        ConfigParser.export_config_file(base | values, target / "configs" / f"{graph}.json", indent=2)
+    metadata = _merge_metadata(source, overlay.get("metadata", {}))
+    ConfigParser.export_config_file(metadata, target / "configs" / "metadata.json", indent=2)
+    multi_gpu = _base(source, "multi_gpu_train")
+    ConfigParser.export_config_file(multi_gpu, target / "configs" / "multi_gpu_train.json", indent=2)
+    shutil.copyfile(source.system / "logging.conf", target / "configs" / "logging.conf")
+    shutil.copyfile(license_file, target / "LICENSE")
+    (target / "docs" / "README.md").write_text(_card(source, metadata, shared), encoding="utf-8")
+    return target
+
+
+def check_bundle(source: BundleSource, committed: Path, license_file: Path) -> list[str]:
+    """Compare a committed bundle with what its sources give now.
+
+    Args:
+        source: what it is generated from.
+        committed: its folder.
+        license_file: licence of the project.
+
+    Returns:
+        Relative paths that differ, are missing, or have no source; empty if all is well.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = build_bundle(source, Path(folder) / source.name, license_file)
+        return sorted(f"{source.name}/{name}" for name in _differences(fresh, committed))
+
+
+def _differences(fresh: Path, committed: Path) -> set[str]:
+    wanted, found = _files(fresh), _files(committed)
+    common = wanted & found
+    _, mismatched, errors = filecmp.cmpfiles(fresh, committed, sorted(common), shallow=False)
+    return (wanted ^ found) | set(mismatched) | set(errors)
+
+
+def _files(folder: Path) -> set[str]:
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {path.as_posix() for path in files if path.parts[0] != "models"}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from monai.bundle import ConfigParser  # noqa: PLC0415 - seconds to import, needed here only
+
+    return ConfigParser.load_config_files([str(path)])
+
+
+def _base(source: BundleSource, graph: str) -> dict[str, Any]:
+    return _load(source.system / f"base_{graph}.yaml")
+
+
+def _refuse_unknown(overlay: Path, values: Mapping[str, Any], bases: Sequence[Mapping[str, Any]]) -> None:
+    unknown = [key for key in values if not any(key in base for base in bases)]
+    if unknown:
+        msg = (
+            f"{overlay}: keys must exist in the base, got unknown {unknown}; correct them or extend the base."
+        )
+        raise ValueError(msg)
+
+
+def _merge_metadata(source: BundleSource, values: Mapping[str, Any]) -> dict[str, Any]:
+    base = _base(source, "metadata")
+    _refuse_unknown(source.overlay, values, [base])
+    return base | dict(values)
+
+
+def _card(source: BundleSource, metadata: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+    figures = source.system / "figures" / f"{source.name}.md"
+    values = {key: str(value) for key, value in {**metadata, **shared}.items()}
+    measured = figures.read_text(encoding="utf-8") if figures.is_file() else _NO_FIGURES
+    card = (source.system / "card.md").read_text(encoding="utf-8")
+    return Template(card).substitute(values, bundle=source.name, figures=measured)
+
+
+@dataclass(frozen=True)
+class BundleStatus:
+    """One line of the list of bundles.
+
+    Attributes:
+        name: name of the bundle.
+        version: version of the bundle.
+        description: what it is for.
+        weights: its weights, None if there are none.
+    """
+
+    name: str
+    version: str
+    description: str
+    weights: Path | None
+
+
+def list_bundles(root: Path | None = None) -> list[BundleStatus]:
+    """Bundles at hand.
+
+    Args:
+        root: folder with bundles; the shipped ones by default.
+    """
+    return [
+        _status(path.parents[1]) for path in sorted((root or bundles_root()).glob("*/configs/metadata.json"))
+    ]
+
+
+def _status(folder: Path) -> BundleStatus:
+    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    weights = folder / WEIGHTS
+    return BundleStatus(
+        folder.name, metadata["version"], metadata["description"], weights if weights.is_file() else None
+    )

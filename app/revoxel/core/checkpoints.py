@@ -1,0 +1,143 @@
+"""Checkpoints that say what they were made for, hold plain values only, and refuse to be used for anything else.
+
+A checkpoint is one dictionary: `format`, `package_version`, `protocol` (plain values that say what the weights are:
+architecture, channel order, intensity convention, spacing, pulse) and the states, such as `model`. It loads
+with `torch.load(path, weights_only=True)` anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from revoxel import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = "revoxel-checkpoint-1"
+_HEADER = ("format", "package_version", "protocol")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: file it came from.
+        states: state dictionaries and numbers by name, such as `model` or `epoch`.
+        protocol: what the weights are for.
+        package_version: revoxel version that wrote it.
+    """
+
+    path: Path
+    states: dict[str, Any]
+    protocol: dict[str, Any]
+    package_version: str
+
+
+def save_checkpoint(path: Path, states: Mapping[str, Any], protocol: Mapping[str, Any]) -> Path:
+    """Write a checkpoint atomically, replacing an older one.
+
+    Args:
+        path: target file; its folder is made.
+        states: state dictionaries and plain values by name.
+        protocol: plain values that say what the weights are for.
+
+    Returns:
+        The target.
+
+    Raises:
+        TypeError: If a value is neither tensor nor plain.
+    """
+    content = {"format": FORMAT, "package_version": __version__, "protocol": protocol, **states}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(_plain(content), temporary)
+        return temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path | str, expected: Mapping[str, Any] | None = None) -> Checkpoint:
+    """Read a checkpoint on the CPU and check what it is for.
+
+    Args:
+        path: file written by `save_checkpoint`.
+        expected: protocol entries that must be equal; other entries are not looked at.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, of another program, or for something else (both values are named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"checkpoint must be an existing file, got {str(path)!r}; train one or give another path."
+        raise FileNotFoundError(msg)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, OSError) as error:
+        msg = f"{path} must be a checkpoint of plain tensors, got an unreadable file; copy or train it again."
+        raise ValueError(msg) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        msg = f"{path} must have format {FORMAT!r}, got {found!r}; give a checkpoint written by revoxel."
+        raise ValueError(msg)
+    states = {key: value for key, value in content.items() if key not in _HEADER}
+    checkpoint = Checkpoint(path, states, content["protocol"], content["package_version"])
+    check_protocol(checkpoint, expected or {})
+    return checkpoint
+
+
+def check_protocol(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that was made for something else.
+
+    Args:
+        checkpoint: what was read.
+        expected: protocol entries that must be equal.
+
+    Raises:
+        ValueError: If an entry differs; every difference is named with both values.
+    """
+    wanted = _plain(expected)
+    differences = [
+        f"{key}: wanted {value!r}, got {checkpoint.protocol.get(key)!r}"
+        for key, value in wanted.items()
+        if checkpoint.protocol.get(key) != value
+    ]
+    if differences:
+        msg = (
+            f"{checkpoint.path} was made for something else ({'; '.join(differences)}); "
+            "give a fitting checkpoint or change the configuration."
+        )
+        raise ValueError(msg)
+
+
+def _plain(value: Any) -> Any:
+    """Copy of a nested value with plain CPU tensors and Python numbers only."""
+    if isinstance(value, torch.Tensor):
+        plain = value.as_subclass(torch.Tensor) if type(value) is not torch.Tensor else value
+        return plain.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Path | str):
+        return str(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return float(value)
+    msg = f"checkpoint values must be tensors or plain values, got {type(value).__name__}; convert it first."
+    raise TypeError(msg)

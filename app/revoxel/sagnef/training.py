@@ -1,0 +1,188 @@
+"""The named calls of the SAGNEF bundles' training configuration."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from revoxel.core.checkpoints import load_checkpoint
+from revoxel.core.manifest import load_manifest
+from revoxel.sagnef.data import fold_items
+from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from revoxel.core.handlers import Precision
+    from revoxel.core.manifest import Split
+    from revoxel.sagnef.network import SAGNEF
+
+logger = logging.getLogger(__name__)
+
+
+def check_start(  # noqa: PLR0913 - one line of a bundle's config each
+    bundle_root: str | Path,
+    manifest: str | Path | None,
+    fold: str | None,
+    *,
+    experts: Sequence[str],
+    spacing: str,
+    splits: dict[Split, Sequence[str]],
+    dataset_dir: str | None = None,
+    need_truth: bool = True,
+) -> None:
+    """Stop with one line before anything is built if the run cannot work.
+
+    Args:
+        bundle_root: folder of the bundle.
+        manifest: path of the manifest.
+        fold: name of the fold; None takes every patient of the manifest.
+        experts: experts of the network, in channel order.
+        spacing: spacing of the cases.
+        splits: pulses by split that the run reads, such as `{"train": ["t1c"]}`.
+        dataset_dir: where relative paths start, instead of the manifest's root.
+        need_truth: whether the cases must have `hr`.
+
+    Raises:
+        SystemExit: With one line that says what is wrong and what to do.
+    """
+    try:
+        _check_root(Path(bundle_root))
+        _check_experts(manifest, experts)
+        for split, pulses in splits.items():
+            wanted = {"spacing": spacing, "pulses": pulses, "dataset_dir": dataset_dir}
+            fold_items(manifest or "", fold, split, **wanted, need_truth=need_truth)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def _check_root(bundle_root: Path) -> None:
+    if not (bundle_root / "configs" / "metadata.json").is_file():
+        msg = (
+            f"bundle_root must be a bundle's folder, got {str(bundle_root)!r} ({bundle_root.resolve()}); "
+            "give --bundle_root bundles/NAME."
+        )
+        raise ValueError(msg)
+
+
+def _check_experts(manifest: str | Path | None, experts: Sequence[str]) -> None:
+    listed = load_manifest(manifest or "").experts
+    missing = [name for name in experts if name not in listed]
+    if missing:
+        msg = f"{manifest}: experts must hold {list(experts)}, got {listed}; make the missing ones."
+        raise ValueError(msg)
+
+
+def model_folder(out_root: str | Path, spacing: str, pulse: str, fold: str) -> str:
+    """Folder of checkpoints and log: `{out_root}/{spacing}/model_data/{pulse}/{fold}`.
+
+    Args:
+        out_root: root of all outputs.
+        spacing: spacing of the model.
+        pulse: pulse of the model.
+        fold: fold of the model.
+    """
+    return str(Path(out_root) / spacing / "model_data" / pulse / fold)
+
+
+def output_folder(out_root: str | Path, spacing: str) -> str:
+    """Folder of fused volumes: `{out_root}/{spacing}/output_volumes`.
+
+    Args:
+        out_root: root of all outputs.
+        spacing: spacing of the model.
+    """
+    return str(Path(out_root) / spacing / "output_volumes")
+
+
+def load_weights(network: torch.nn.Module, path: str | Path, protocol: dict[str, Any]) -> None:
+    """Load a gate's weights into the network of an inference bundle.
+
+    Args:
+        network: `SagnefBundleNet`.
+        path: checkpoint of the training, or the bundle's `models/model.pt`.
+        protocol: protocol entries that must be equal.
+
+    Raises:
+        SystemExit: With one line, if the file is missing or made for something else.
+    """
+    try:
+        state = load_checkpoint(path, protocol).states["model"]
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+    network.load_state_dict({f"gate.{key.removeprefix('gate.')}": value for key, value in state.items()})
+
+
+def place(network: torch.nn.Module, device: torch.device, precision: Precision) -> torch.nn.Module:
+    """Move a network to its device, in the layout that its precision runs fastest in.
+
+    Args:
+        network: any network.
+        device: where it computes.
+        precision: number format and layout.
+    """
+    layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
+    return network.to(device=device, memory_format=layout)
+
+
+def learning_rate_schedule(
+    optimizer: torch.optim.Optimizer, kind: str, epochs: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Schedule that steps once per epoch.
+
+    Args:
+        optimizer: optimizer to steer.
+        kind: "constant", "cosine" (to 1 % of the start) or "step" (tenfold lower after 60 and 85 % of the epochs).
+        epochs: length of the run.
+
+    Raises:
+        ValueError: If the kind is unknown.
+    """
+    start = float(optimizer.param_groups[0]["lr"])
+    if kind == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    if kind == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=start / 100)
+    if kind == "step":
+        milestones = [round(0.6 * epochs), round(0.85 * epochs)]
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=milestones, gamma=0.1)
+    msg = f"schedule must be constant, cosine or step, got {kind!r}; correct the config."
+    raise ValueError(msg)
+
+
+def start_from_simplex(
+    network: SAGNEF,
+    volumes: Sequence[dict[str, Any]],
+    experts: Sequence[str],
+    folder: str | Path,
+    enabled: bool = True,
+) -> None:
+    """Start the gate at the global weights that fit the training volumes best, and note them in `simplex.json`.
+
+    Args:
+        network: gate before training.
+        volumes: dataset of whole training volumes.
+        experts: experts in channel order.
+        folder: where the note goes.
+        enabled: False keeps the random start.
+    """
+    if not enabled:
+        return
+    weights = fit_simplex(reduce(add, (_statistics(volumes[index]) for index in range(len(volumes)))))
+    network.set_simplex_start(weights.tolist())
+    record = {name: round(float(weight), 6) for name, weight in zip(experts, weights, strict=True)}
+    logger.info("start at the global weights %s", record)
+    path = Path(folder) / "simplex.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _statistics(volume: dict[str, Any]) -> StackingStatistics:
+    experts, truth, mask = (volume[key].float() for key in ("experts", "high", "mask"))
+    return StackingStatistics.of_volume(experts, truth[0], mask[0])

@@ -1,0 +1,313 @@
+"""MONAI dictionary transforms between a manifest row and what the gate trains on.
+
+Keys: one per expert while loading, then `experts` `(expert, x, y, z)`; `low` (the scan on its own grid), `high`
+(truth) and `mask` (voxels where the truth is known); `axis`, `profile` and `epoch` are plain values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms import MapTransform, Randomizable, Transform
+
+from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, Grid, check_same_grid, offset_voxels
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+Data = dict["Hashable", Any]
+
+
+def grid_of(image: MetaTensor) -> Grid:
+    """Grid of a channel-first image that MONAI loaded.
+
+    Args:
+        image: `(channel, x, y, z)` with its affine.
+    """
+    x, y, z = image.shape[1:]
+    return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
+
+
+def _name_of(image: MetaTensor, key: Hashable) -> str:
+    return f"{key} ({image.meta.get('filename_or_obj', 'in memory')})"
+
+
+class CheckSameGridd(MapTransform):
+    """Refuse images that do not lie on one grid: concatenation would keep the first affine in silence.
+
+    Args:
+        keys: images to compare, channel-first with affine.
+        tolerance_voxels: largest offset that still counts as the same grid.
+    """
+
+    def __init__(self, keys: Sequence[str], tolerance_voxels: float = SAME_GRID_TOLERANCE_VOXELS) -> None:
+        super().__init__(keys)
+        self.tolerance_voxels = tolerance_voxels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Check the images and pass them on.
+
+        Args:
+            data: item with all keys.
+
+        Returns:
+            The same item.
+
+        Raises:
+            ValueError: If two grids differ; the message names both files.
+        """
+        grids = {_name_of(data[key], key): grid_of(data[key]) for key in self.key_iterator(dict(data))}
+        check_same_grid(grids, self.tolerance_voxels)
+        return dict(data)
+
+
+class MatchTruthd(Transform):
+    """Cut or pad the truth to the experts' grid and write the mask of voxels where it is known.
+
+    Thick slices cover whole multiples of their separation, so the experts may have a few slices more than the
+    truth they were simulated from; the voxels themselves coincide.
+
+    Args:
+        key: truth.
+        reference: image on the grid to match.
+        mask_key: where the mask goes, `(1, x, y, z)`, 1 = known.
+    """
+
+    def __init__(self, key: str = "high", reference: str = "experts", mask_key: str = "mask") -> None:
+        self.key = key
+        self.reference = reference
+        self.mask_key = mask_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Match the truth to the reference.
+
+        Args:
+            data: item with the truth and the reference; without truth it is passed on.
+
+        Returns:
+            The item with matched truth and mask.
+
+        Raises:
+            ValueError: If the voxels of the two grids do not coincide.
+        """
+        if self.key not in data:
+            return dict(data)
+        truth, reference = data[self.key], data[self.reference]
+        shift = self._shift_voxels(truth, reference)
+        matched = torch.zeros((1, *reference.shape[1:]), dtype=truth.dtype)
+        mask = torch.zeros_like(matched)
+        source, target = _overlap(truth.shape[1:], reference.shape[1:], shift)
+        matched[target] = truth.as_tensor()[source]
+        mask[target] = 1
+        affine = reference.affine
+        return {
+            **data,
+            self.key: MetaTensor(matched, affine=affine),
+            self.mask_key: MetaTensor(mask, affine=affine),
+        }
+
+    def _shift_voxels(self, truth: MetaTensor, reference: MetaTensor) -> tuple[int, ...]:
+        """Voxel of the truth at which the reference starts."""
+        grid, goal = grid_of(truth), grid_of(reference)
+        start = np.linalg.solve(grid.affine, goal.affine[:, 3])[:3]
+        shift = np.rint(start)
+        affine = grid.affine.copy()
+        affine[:3, 3] = grid.world(shift)
+        offset = offset_voxels(Grid(goal.shape, affine), goal)
+        if offset > SAME_GRID_TOLERANCE_VOXELS:
+            msg = (
+                f"{_name_of(truth, self.key)} must share its voxels with {self.reference} (within "
+                f"{SAME_GRID_TOLERANCE_VOXELS:g} voxels), got an offset of {offset:.3g}; "
+                "resample it onto the experts' grid first."
+            )
+            raise ValueError(msg)
+        return tuple(int(step) for step in shift)
+
+
+def _overlap(
+    n_source: Sequence[int], n_target: Sequence[int], shift: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Channel-first slices of the common block, in the source and in the target."""
+    source, target = [slice(None)], [slice(None)]
+    for size, goal, start in zip(n_source, n_target, shift, strict=True):
+        first, last = max(start, 0), min(start + goal, size)
+        source.append(slice(first, max(first, last)))
+        target.append(slice(first - start, max(first, last) - start))
+    return tuple(source), tuple(target)
+
+
+class SliceAxisLastd(MapTransform):
+    """Move the slice axis to the end, as the gate sees every scan; the result carries no affine any more.
+
+    Args:
+        keys: images `(channel, i, j, k)`.
+        axis_key: item entry with the slice axis, 0 to 2.
+        dtype: type of the result; float16 halves the cache and keeps 11 bits of intensity.
+    """
+
+    def __init__(self, keys: Sequence[str], axis_key: str = "axis", dtype: str = "float16") -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.axis_key = axis_key
+        self.dtype: torch.dtype = getattr(torch, dtype)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Move the axis of every key.
+
+        Args:
+            data: item with the keys and the slice axis.
+
+        Returns:
+            The item with plain contiguous tensors.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            moved = torch.as_tensor(item[key]).movedim(1 + item[self.axis_key], -1)
+            item[key] = moved.to(self.dtype).contiguous()
+        return item
+
+
+class RandPatchd(MapTransform, Randomizable):
+    """Cut one random patch out of all keys; small volumes are padded and the padding is masked out.
+
+    One size per epoch, so that a batch stacks: GroupNorm statistics depend on the window, and a gate trained at
+    one size only is tied to it.
+
+    Args:
+        keys: images `(channel, x, y, z)` on one grid.
+        sizes: patch sizes `(x, y, z)`; epoch e uses size `e mod len(sizes)`.
+        source_key: image whose non-constant part counts as foreground.
+        foreground_fraction: share of patches whose centre is drawn from the bounding box of the foreground.
+        mask_key: image that is padded with zeros, where the others repeat their rim.
+    """
+
+    def __init__(  # noqa: PLR0913 - one line of a bundle's config each
+        self,
+        keys: Sequence[str],
+        sizes: Sequence[Sequence[int]],
+        source_key: str = "experts",
+        foreground_fraction: float = 0.0,
+        mask_key: str = "mask",
+    ) -> None:
+        super().__init__(keys)
+        if not sizes or any(len(size) != 3 or min(size) < 8 for size in sizes):
+            msg = f"patch_size must be three sides of at least 8 voxels, got {sizes}; correct the config."
+            raise ValueError(msg)
+        if not 0 <= foreground_fraction <= 1:
+            msg = (
+                f"foreground_fraction must be between 0 and 1, got {foreground_fraction}; correct the config."
+            )
+            raise ValueError(msg)
+        self.sizes = [tuple(size) for size in sizes]
+        self.source_key = source_key
+        self.foreground_fraction = foreground_fraction
+        self.mask_key = mask_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Cut the patch.
+
+        Args:
+            data: item with all keys, `epoch` and `foreground_box` (see `ForegroundBoxd`).
+
+        Returns:
+            The item with patches.
+        """
+        item = dict(data)
+        size = self.sizes[item.get("epoch", 0) % len(self.sizes)]
+        start = self._draw_start(item, size)
+        for key in self.key_iterator(item):
+            item[key] = _cut(item[key], start, size, constant=key == self.mask_key)
+        return item
+
+    def _draw_start(self, item: Data, size: Sequence[int]) -> tuple[int, ...]:
+        shape = item[self.source_key].shape[1:]
+        box = [(0, side) for side in shape]
+        if self.R.random() < self.foreground_fraction:
+            box = item["foreground_box"]
+        centres = [self.R.randint(low, max(high, low + 1)) for low, high in box]
+        return tuple(
+            int(np.clip(centre - side // 2, 0, max(whole - side, 0)))
+            for centre, side, whole in zip(centres, size, shape, strict=True)
+        )
+
+
+def _cut(image: torch.Tensor, start: Sequence[int], size: Sequence[int], *, constant: bool) -> torch.Tensor:
+    window = tuple(slice(first, first + side) for first, side in zip(start, size, strict=True))
+    patch = image[(slice(None), *window)]
+    padding = [n for side, got in zip(size[::-1], patch.shape[:0:-1], strict=True) for n in (0, side - got)]
+    if not any(padding):
+        return patch
+    mode = "constant" if constant else "replicate"
+    return torch.nn.functional.pad(patch[None].float(), padding, mode=mode)[0].to(image.dtype)
+
+
+class ForegroundBoxd(Transform):
+    """Note the bounding box of the voxels that differ from the background, for biased patches.
+
+    Args:
+        key: image `(channel, x, y, z)` whose corner voxel is background.
+        margin: how far above the background, as a share of the range, foreground begins.
+    """
+
+    def __init__(self, key: str = "experts", margin: float = 0.1) -> None:
+        self.key = key
+        self.margin = margin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Add `foreground_box`, three pairs (first, last + 1); the whole volume if there is no foreground.
+
+        Args:
+            data: item with the image.
+
+        Returns:
+            The item with the box.
+        """
+        image = torch.as_tensor(data[self.key])[0].float()
+        lowest, highest = float(image.min()), float(image.max())
+        inside = image > lowest + self.margin * (highest - lowest)
+        box = [_extent(inside, axis) for axis in range(3)]
+        return {**data, "foreground_box": box}
+
+
+def _extent(inside: torch.Tensor, axis: int) -> tuple[int, int]:
+    others = [other for other in range(3) if other != axis]
+    hits = torch.nonzero(inside.any(dim=others[1]).any(dim=others[0])).flatten()
+    return (int(hits[0]), int(hits[-1]) + 1) if len(hits) else (0, inside.shape[axis])
+
+
+class AssembleChannelsd(Transform):
+    """Build the network's input `image` and the loss's `label`, both plain float32.
+
+    `image` = profile planes, the scan on the fine grid, the experts; `label` = truth and mask.
+
+    Args:
+        source_key: experts with the slice axis last.
+        n_profile: number of profile planes, 0 or 3 (estimated width, assumed width, confidence).
+        low_channel: index of the expert that is the interpolated scan itself; None leaves the scan out.
+    """
+
+    def __init__(self, source_key: str = "experts", n_profile: int = 3, low_channel: int | None = 0) -> None:
+        self.source_key = source_key
+        self.n_profile = n_profile
+        self.low_channel = low_channel
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Assemble the channels.
+
+        Args:
+            data: item with the experts, `profile` and, for a label, `high` and `mask`.
+
+        Returns:
+            The item with `image` and, where mask and truth are known, `label`.
+        """
+        experts = torch.as_tensor(data[self.source_key]).float()
+        profile = torch.tensor(data["profile"][: self.n_profile], dtype=torch.float32)
+        planes = profile.view(-1, 1, 1, 1).expand(-1, *experts.shape[1:])
+        low = [] if self.low_channel is None else [experts[self.low_channel : self.low_channel + 1]]
+        item = {**data, "image": torch.cat([planes, *low, experts]).contiguous()}
+        if "mask" in data:
+            label = [torch.as_tensor(data[key]).float() for key in ("high", "mask")]
+            item["label"] = torch.cat(label).contiguous()
+        return item
