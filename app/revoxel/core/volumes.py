@@ -36,6 +36,7 @@ _UNREADABLE = (
     HeaderDataError,
 )
 _MAX_DESCRIPTION_BYTES = 79
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +255,9 @@ def _check_nifti(path: Path, image: SpatialImage) -> None:
     # The header as stored: nibabel repairs zero and negative voxel sizes in silence.
     with ImageOpener(path) as file:
         stored = type(image.header).from_fileobj(file, check=False)["pixdim"][1:4]
+        # nibabel stops after the last voxel; only at the end of the stream is its checksum compared.
+        while file.read(_CHUNK_BYTES):
+            pass
     if not (np.isfinite(stored).all() and (stored > 0).all()):
         msg = f"{path} must have positive voxel spacing, got {stored.tolist()} mm; repair its header."
         raise _BadImageError(msg)
