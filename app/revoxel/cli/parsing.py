@@ -72,8 +72,8 @@ def parse_companions(texts: Sequence[str]) -> dict[Pulse, Path]:
     for text in texts:
         name, _, file = text.partition("=")
         if name not in set(Pulse) or not file or name in companions:
-            msg = f"--with must be PULSE=FILE, PULSE one of {', '.join(Pulse)} and each once, got {text!r}; use "
-            msg += "--with t2w=scan.nii.gz."
+            msg = f"--with must be PULSE=FILE, PULSE one of {', '.join(Pulse)} and each once, got {text!r}; "
+            msg += "use --with t2w=scan.nii.gz."
             raise ValueError(msg)
         companions[Pulse(name)] = Path(file)
     return companions

@@ -160,7 +160,8 @@ def _run_gate(
     if gate.n_profile and widths is None:
         msg = "widths must be given to a gate with profile planes, got None; pass ProfileWidths."
         raise ValueError(msg)
-    channels = stack.network_input(widths if gate.n_profile else None)
+    with_low = gate.in_ch > gate.n_profile + gate.n_experts
+    channels = stack.network_input(widths if gate.n_profile else None, with_low=with_low)
     if channels.shape[1] != gate.in_ch:
         msg = (
             f"the gate must read {channels.shape[1]} channels (profile, scan, {', '.join(stack.order)}), "

@@ -38,15 +38,17 @@ class OutputPaths:
     Args:
         folder: Output folder.
         stem: File name of the scan without its suffix.
+        fused_name: Another name for the fused volume than `{stem}_sagnef.nii.gz`.
     """
 
     folder: Path
     stem: str
+    fused_name: str | None = None
 
     @property
     def fused(self) -> Path:
         """The super-resolved volume, in the units of the input."""
-        return self.folder / f"{self.stem}_sagnef.nii.gz"
+        return self.folder / (self.fused_name or f"{self.stem}_sagnef.nii.gz")
 
     @property
     def weights(self) -> Path:

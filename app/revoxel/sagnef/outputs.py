@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,23 @@ if TYPE_CHECKING:
     from revoxel.sagnef.naming import OutputPaths
     from revoxel.sagnef.planning import Plan
     from revoxel.sagnef.stack import ExpertStack
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a fusion gives.
+
+    Args:
+        fused: Volume and weights.
+        stack: The experts they were made from.
+        paths: Files written.
+        record: Content of the JSON.
+    """
+
+    fused: Fused
+    stack: ExpertStack
+    paths: OutputPaths
+    record: dict[str, Any]
 
 
 def prepare_folder(paths: OutputPaths, *, overwrite: bool) -> None:

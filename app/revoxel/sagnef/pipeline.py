@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +14,17 @@ from revoxel.core.provenance import sha256_of
 from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
 from revoxel.experts.names import Expert
 from revoxel.experts.run import ExpertRequest, ExpertRun, run_experts
-from revoxel.sagnef.fusion import Fused, FusionSettings, ScanData, fuse
-from revoxel.sagnef.outputs import fusion_record, prepare_folder, save_fusion
+from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
+from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
 from revoxel.sagnef.planning import Plan, SuperresolveSettings, plan_superresolve
-from revoxel.sagnef.stack import ExpertStack, ProfileWidths, intensity_of
+from revoxel.sagnef.profile_trust import judge_profile, profile_record, profile_widths
+from revoxel.sagnef.stack import ExpertStack, intensity_of
 
 if TYPE_CHECKING:
-    from revoxel.experts.profiles import SliceProfile
-    from revoxel.sagnef.naming import OutputPaths
+    pass
 
 Progress = Callable[[str, float], None]
 Runner = Callable[[ExpertRequest, Progress | None], ExpertRun]
-
-#: A stated profile this far from a trusted estimate is reported, and trusted less.
-WIDTH_TOLERANCE = 0.2
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What the main job gives.
-
-    Args:
-        fused: Volume and weights.
-        stack: The experts they were made from.
-        paths: Files written.
-        record: Content of the JSON.
-    """
-
-    fused: Fused
-    stack: ExpertStack
-    paths: OutputPaths
-    record: dict[str, Any]
 
 
 def superresolve(
@@ -100,65 +79,25 @@ def carry_out(
     prepare_folder(plan.paths, overwrite=settings.overwrite)
     estimate = estimate_profile(plan.scan, plan.axis)
     experts = run(_expert_request(plan, settings, estimate), progress)
-    doubt = judge_profile(settings.profile, estimate)
+    trust = judge_profile(settings.profile, estimate)
     stack = _stack(plan, experts)
     fused = fuse(
         stack,
-        plan.fusion.gate.network if plan.fusion.gate else _in_order(plan, stack),
-        widths=_widths(plan, experts, estimate, doubt),
-        scan=ScanData(experts.prepared.low, experts.prepared.problem.operator, doubt.confidence),
+        plan.fusion.for_stack(stack),
+        widths=profile_widths(estimate, experts.profile, plan.separation_mm, trust),
+        scan=ScanData(experts.prepared.low, experts.prepared.problem.operator, trust.confidence),
         settings=_fusion_settings(plan, settings, stack, progress),
     )
     record = {
         **_record(plan, settings),
         **_experts_record(experts),
-        "profile": _profile_record(settings, experts, estimate, doubt),
+        "profile": profile_record(experts.profile, estimate, trust, stated=settings.profile is not None),
         **fusion_record(fused, stack),
     }
-    record["warnings"] = [*plan.warnings, *doubt.warnings, *record["warnings"]]
+    record["warnings"] = [*plan.warnings, *trust.warnings, *record["warnings"]]
     record["seconds"]["all"] = round(time.perf_counter() - start, 1)
     save_fusion(fused, stack, plan.scan, plan.paths, record, overwrite=settings.overwrite)
     return Result(fused, stack, plan.paths, record)
-
-
-@dataclass(frozen=True)
-class ProfileDoubt:
-    """How far the slice profile in use is trusted.
-
-    Args:
-        confidence: From 0 to 1; 1 = known.
-        warnings: What speaks against it.
-    """
-
-    confidence: float
-    warnings: tuple[str, ...] = ()
-
-
-def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> ProfileDoubt:
-    """Compare the user's profile, if any, with what the scan itself suggests.
-
-    Args:
-        stated: The user's profile.
-        estimate: From the scan.
-
-    Returns:
-        The trust to put in the profile in use.
-    """
-    if stated is None and estimate.trusted:
-        return ProfileDoubt(estimate.confidence)
-    if stated is None:
-        doubt = (
-            "the slice profile could not be estimated and was assumed; state it with --profile if you know it"
-        )
-        return ProfileDoubt(0.0, (doubt,))
-    disagreement = abs(stated.std_mm / estimate.std_mm - 1.0)
-    if not estimate.trusted or disagreement < WIDTH_TOLERANCE:
-        return ProfileDoubt(1.0)
-    doubt = (
-        f"the stated profile {stated.label} (std {stated.std_mm:.2f} mm) disagrees with the scan, which "
-        f"suggests {estimate.std_mm:.2f} mm: leave out --profile unless you know better"
-    )
-    return ProfileDoubt(max(0.0, 1.0 - disagreement), (doubt,))
 
 
 def _expert_request(plan: Plan, settings: SuperresolveSettings, estimate: ProfileEstimate) -> ExpertRequest:
@@ -178,21 +117,9 @@ def _expert_request(plan: Plan, settings: SuperresolveSettings, estimate: Profil
 
 
 def _stack(plan: Plan, experts: ExpertRun) -> ExpertStack:
-    gate = plan.fusion.gate
-    intensity = intensity_of(plan.scan, gate.protocol["intensity"]["percentiles"] if gate else None)
+    intensity = intensity_of(plan.scan, plan.fusion.percentiles)
     low_on_high = experts.volumes[Expert.BSPLINE]
     return ExpertStack(experts.volumes, low_on_high, experts.high_grid, plan.axis, intensity)
-
-
-def _widths(plan: Plan, experts: ExpertRun, estimate: ProfileEstimate, doubt: ProfileDoubt) -> ProfileWidths:
-    estimated_mm = estimate.std_mm if estimate.trusted else experts.profile.std_mm
-    return ProfileWidths(
-        estimated_mm / plan.separation_mm, experts.profile.std_mm / plan.separation_mm, doubt.confidence
-    )
-
-
-def _in_order(plan: Plan, stack: ExpertStack) -> list[float]:
-    return [plan.fusion.weights[expert] for expert in stack.order]
 
 
 def _fusion_settings(
@@ -201,8 +128,8 @@ def _fusion_settings(
     return FusionSettings(
         exact=settings.exact,
         consistency=settings.consistency,
-        fallback=_in_order(plan, stack),
-        window=plan.fusion.gate.window if plan.fusion.gate else 64,
+        fallback=plan.fusion.weights_for(stack),
+        window=plan.fusion.window,
         memory_gb=settings.memory_gb,
         device=settings.device,
         progress=progress and (lambda done, total: progress("gate", done / total)),
@@ -210,7 +137,6 @@ def _fusion_settings(
 
 
 def _record(plan: Plan, settings: SuperresolveSettings) -> dict[str, Any]:
-    gate = plan.fusion.gate
     inputs = {"lr": plan.scan, **plan.companions}
     return {
         "inputs": {name: _file_record(volume.path) for name, volume in inputs.items() if volume.path},
@@ -218,9 +144,7 @@ def _record(plan: Plan, settings: SuperresolveSettings) -> dict[str, Any]:
         "slice_axis": plan.axis,
         "separation_mm": round(plan.separation_mm, 4),
         "in_plane_mm": [round(side, 4) for i, side in enumerate(plan.scan.grid.spacing_mm) if i != plan.axis],
-        "fusion": plan.fusion.kind,
-        "gate": plan.fusion.name,
-        "gate_sha256": sha256_of(gate.path) if gate else None,
+        **plan.fusion.record(),
         "exact": settings.exact,
         "seed": settings.seed,
         "device": settings.device,
@@ -232,20 +156,6 @@ def _experts_record(experts: ExpertRun) -> dict[str, Any]:
         "in_plane_resampled": experts.prepared.resampled_in_plane,
         "implementations": dict(experts.implementations),
         "seconds": {name: round(seconds, 1) for name, seconds in experts.seconds.items()},
-    }
-
-
-def _profile_record(
-    settings: SuperresolveSettings, experts: ExpertRun, estimate: ProfileEstimate, doubt: ProfileDoubt
-) -> dict[str, Any]:
-    return {
-        "label": experts.profile.label,
-        "source": "stated" if settings.profile else "estimated" if estimate.trusted else "assumed",
-        "std_mm": round(experts.profile.std_mm, 4),
-        "fwhm_mm": round(experts.profile.fwhm_mm, 4),
-        "estimated_std_mm": round(estimate.std_mm, 4),
-        "interval_mm": [round(bound, 4) for bound in estimate.interval_mm],
-        "confidence": round(doubt.confidence, 4),
     }
 
 

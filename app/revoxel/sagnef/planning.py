@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revoxel.core.geometry import isotropic_grid, slice_axis
+from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.volumes import Volume, read_volume, volume_stem
 from revoxel.experts.names import Expert
@@ -18,6 +19,8 @@ from revoxel.sagnef.naming import OutputPaths, pulse_of
 if TYPE_CHECKING:
     from revoxel.core.geometry import Grid
     from revoxel.experts.profiles import SliceProfile
+    from revoxel.sagnef.network import SAGNEF
+    from revoxel.sagnef.stack import ExpertStack
 
 
 class FusionKind(StrEnum):
@@ -87,6 +90,47 @@ class FusionChoice:
     def name(self) -> str:
         """The gate's bundle, or what stands in for a gate."""
         return self.gate.name if self.gate else "one weight per expert for the whole volume"
+
+    @property
+    def window(self) -> int:
+        """Side of the gate's window in voxels."""
+        return self.gate.window if self.gate else 64
+
+    @property
+    def percentiles(self) -> tuple[float, float] | None:
+        """Percentiles of the gate's intensity map; `None` for the default."""
+        if self.gate is None:
+            return None
+        lower, upper = self.gate.protocol["intensity"]["percentiles"]
+        return lower, upper
+
+    def weights_for(self, stack: ExpertStack) -> list[float]:
+        """Global weights in the order of a stack."""
+        return [self.weights[expert] for expert in stack.order]
+
+    def for_stack(self, stack: ExpertStack) -> SAGNEF | list[float]:
+        """What `fuse` takes: the network, or global weights in the order of a stack.
+
+        Args:
+            stack: The experts.
+
+        Raises:
+            ValueError: If the gate was trained with other experts.
+        """
+        if self.gate is None:
+            return self.weights_for(stack)
+        if self.gate.experts != stack.order:
+            msg = (
+                f"{self.gate.path} must be given the experts {', '.join(self.gate.experts)}, got "
+                f"{', '.join(stack.order)}; make the missing ones (revoxel experts)."
+            )
+            raise ValueError(msg)
+        return self.gate.network
+
+    def record(self) -> dict[str, str | None]:
+        """What the JSON says about it."""
+        checksum = sha256_of(self.gate.path) if self.gate else None
+        return {"fusion": self.kind, "gate": self.name, "gate_sha256": checksum}
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,3 +227,23 @@ def _extrapolated(separation_mm: float, spacing: Spacing) -> tuple[str, ...]:
     if low_mm <= separation_mm <= high_mm:
         return ()
     return (f"slices {separation_mm:g} mm apart lie outside what the {spacing} model was trained for",)
+
+
+def check_spacing(spacing: Spacing, separation_mm: float, *, allow_extrapolation: bool) -> None:
+    """Refuse a model for slices that it was not trained for.
+
+    Args:
+        spacing: Spacing of the model.
+        separation_mm: Distance between the scan's slice centres.
+        allow_extrapolation: Accept it all the same.
+
+    Raises:
+        ValueError: If the separation is out of the model's range.
+    """
+    low_mm, high_mm = spacing.range_mm
+    if not allow_extrapolation and not low_mm <= separation_mm <= high_mm:
+        msg = (
+            f"the {spacing} model takes slices {low_mm:g}-{high_mm:g} mm apart, got {separation_mm:g} mm; "
+            "choose another --spacing, or pass --allow-extrapolation."
+        )
+        raise ValueError(msg)

@@ -91,17 +91,18 @@ class ExpertStack:
         """Experts on the intensity map, `(1, expert, x, y, z)` with the slice axis last."""
         return torch.stack([self.to_mapped(volume) for volume in self.experts.values()])[None]
 
-    def network_input(self, widths: ProfileWidths | None) -> Tensor:
+    def network_input(self, widths: ProfileWidths | None, *, with_low: bool = True) -> Tensor:
         """Channels of the gate: profile planes (if given), the scan, the experts.
 
         Args:
             widths: Profile numbers for gates that read them.
+            with_low: Whether the gate reads the scan.
 
         Returns:
             `(1, channel, x, y, z)` with the slice axis last.
         """
         experts = self.expert_tensor()
-        channels = [self.to_mapped(self.low_on_high)[None, None], experts]
+        channels = [self.to_mapped(self.low_on_high)[None, None], experts] if with_low else [experts]
         if widths is not None:
             planes = torch.tensor(widths.planes(), dtype=experts.dtype).view(1, -1, 1, 1, 1)
             channels.insert(0, planes.expand(1, -1, *experts.shape[2:]))
@@ -132,6 +133,7 @@ def stack_volumes(
     axis: int,
     *,
     reference: Grid | None = None,
+    percentiles: Sequence[float] | None = None,
     max_tolerance_voxels: float = MAX_TOLERANCE_VOXELS,
 ) -> ExpertStack:
     """Bring expert files of one scan onto one grid.
@@ -141,6 +143,7 @@ def stack_volumes(
         low: The scan.
         axis: Its slice axis, as an axis of the experts' grid.
         reference: Grid of the result; the first expert's by default.
+        percentiles: Of the intensity map, as the gate was trained with.
         max_tolerance_voxels: Largest offset that is repaired by resampling a copy; more is an error.
 
     Returns:
@@ -163,7 +166,7 @@ def stack_volumes(
             aligned[expert] = resample(volume.data, volume.grid, grid)
             notes.append(f"{expert} lay {offset:.2f} voxels off the grid: a copy was resampled onto it")
     low_on_high = resample(low.data, low.grid, grid)
-    return ExpertStack(aligned, low_on_high, grid, axis, intensity_of(low), tuple(notes))
+    return ExpertStack(aligned, low_on_high, grid, axis, intensity_of(low, percentiles), tuple(notes))
 
 
 def intensity_of(low: Volume, percentiles: Sequence[float] | None = None) -> IntensityMap:

@@ -1,0 +1,92 @@
+"""How far the slice profile in use is trusted, and what of it the gate and the record are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from revoxel.sagnef.stack import ProfileWidths
+
+if TYPE_CHECKING:
+    from revoxel.experts.estimate_profile import ProfileEstimate
+    from revoxel.experts.profiles import SliceProfile
+
+#: A stated profile this far from a trusted estimate is reported, and trusted less.
+WIDTH_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True)
+class ProfileTrust:
+    """Trust in the slice profile in use.
+
+    Args:
+        confidence: From 0 to 1; 1 = known.
+        warnings: What speaks against it.
+    """
+
+    confidence: float
+    warnings: tuple[str, ...] = ()
+
+
+def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> ProfileTrust:
+    """Compare the user's profile, if any, with what the scan itself suggests.
+
+    Args:
+        stated: The user's profile.
+        estimate: From the scan.
+
+    Returns:
+        The trust to put in the profile in use.
+    """
+    if stated is None and estimate.trusted:
+        return ProfileTrust(estimate.confidence)
+    if stated is None:
+        doubt = (
+            "the slice profile could not be estimated and was assumed; state it (--profile) if you know it"
+        )
+        return ProfileTrust(0.0, (doubt,))
+    disagreement = abs(stated.std_mm / estimate.std_mm - 1.0)
+    if not estimate.trusted or disagreement < WIDTH_TOLERANCE:
+        return ProfileTrust(1.0)
+    doubt = (
+        f"the stated profile {stated.label} (std {stated.std_mm:.2f} mm) disagrees with the scan, which "
+        f"suggests {estimate.std_mm:.2f} mm: leave out --profile unless you know better"
+    )
+    return ProfileTrust(max(0.0, 1.0 - disagreement), (doubt,))
+
+
+def profile_widths(
+    estimate: ProfileEstimate, assumed: SliceProfile, separation_mm: float, trust: ProfileTrust
+) -> ProfileWidths:
+    """The numbers that the gate reads.
+
+    Args:
+        estimate: From the scan.
+        assumed: What the experts assumed.
+        separation_mm: Distance between slice centres.
+        trust: In the profile in use.
+    """
+    estimated_mm = estimate.std_mm if estimate.trusted else assumed.std_mm
+    return ProfileWidths(estimated_mm / separation_mm, assumed.std_mm / separation_mm, trust.confidence)
+
+
+def profile_record(
+    assumed: SliceProfile, estimate: ProfileEstimate, trust: ProfileTrust, *, stated: bool
+) -> dict[str, Any]:
+    """What the JSON says about the profile.
+
+    Args:
+        assumed: What the experts assumed.
+        estimate: From the scan.
+        trust: In the profile in use.
+        stated: Whether the user stated it.
+    """
+    return {
+        "label": assumed.label,
+        "source": "stated" if stated else "estimated" if estimate.trusted else "assumed",
+        "std_mm": round(assumed.std_mm, 4),
+        "fwhm_mm": round(assumed.fwhm_mm, 4),
+        "estimated_std_mm": round(estimate.std_mm, 4),
+        "interval_mm": [round(bound, 4) for bound in estimate.interval_mm],
+        "confidence": round(trust.confidence, 4),
+    }
