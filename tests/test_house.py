@@ -18,8 +18,8 @@ MAX_HELP_S = 1.0
 NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.egg-info")
 # Import name where it differs from the distribution's.
 IMPORT_NAMES = {"pytorch-ignite": "ignite", "pyyaml": "yaml", "scikit-image": "skimage"}
-# Needed without an import of ours: monai.bundle's command line, ONNX export, schema check, handlers.
-USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqdm", "ignite"}
+# Needed without an import of ours: monai.bundle's command line, configs, export, schema check, handlers.
+USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqdm", "ignite", "yaml"}
 
 
 def python(code: str, executable: str | Path = sys.executable, cwd: Path | None = None) -> str:
