@@ -25,7 +25,7 @@ from revoxel.core.geometry import Grid
 from revoxel.core.manifest import Case, Fold, Manifest, ProfileRecord, load_manifest, save_manifest
 from revoxel.core.pulses import Spacing
 from revoxel.core.volumes import Volume, read_volume, write_volume
-from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
+from revoxel.experts.estimate_profile import estimate_profile
 from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.run import ExpertRequest, ExpertRun, run_experts
@@ -89,12 +89,8 @@ class Places:
 def make_case(row: Row, places: Places) -> Case:
     """Simulate one row, run its experts, and describe it."""
     truth, low = acquire(row, places)
-    estimate = estimate_profile(low)
-    assumed = {
-        Variant.RIGHT: row.true_profile,
-        Variant.ESTIMATED: estimate.profile,
-        Variant.WIDE: SliceProfile.gauss(row.spacing.nominal_mm),
-    }[row.variant]
+    record = _profile_record(row, low)
+    assumed = SliceProfile.parse(record.label)
     run = expert_run(row, places, low, assumed)
     for expert, seconds in run.seconds.items():
         _LOG.info("%s %s %.1f s", row.stem, expert.value, seconds)
@@ -105,7 +101,7 @@ def make_case(row: Row, places: Places) -> Case:
         spacing=row.spacing,
         separation_mm=row.spacing.nominal_mm,
         axis=row.axis,
-        profile=_profile_record(row, assumed, estimate),
+        profile=record,
         hr=_relative(truth, places),
         lr=_relative(low, places),
         experts={expert.value: path.relative_to(places.out) for expert, path in run.paths.items()},
@@ -151,13 +147,15 @@ def crop_to_head(volume: Volume) -> Volume:
     return Volume(data=np.ascontiguousarray(data), grid=Grid(data.shape, affine))
 
 
-def _profile_record(row: Row, assumed: SliceProfile, estimate: ProfileEstimate) -> ProfileRecord:
+def _profile_record(row: Row, low: Volume) -> ProfileRecord:
     if row.variant is Variant.RIGHT:
-        return ProfileRecord(label=assumed.label, std_mm=assumed.std_mm)
+        return ProfileRecord(label=row.true_profile.label, std_mm=row.true_profile.std_mm)
+    estimate = estimate_profile(low)
+    told = SliceProfile.gauss(row.spacing.nominal_mm) if row.variant is Variant.WIDE else estimate.profile
     return ProfileRecord(
-        label=assumed.label,
+        label=told.label,
         std_mm=estimate.std_mm,
-        assumed_std_mm=assumed.std_mm,
+        assumed_std_mm=told.std_mm,
         confidence=estimate.confidence,
     )
 
