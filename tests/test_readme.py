@@ -1,5 +1,6 @@
 """README and docs: commands name what exists, links lead somewhere, examples run."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -53,11 +54,12 @@ def check_make(words: list[str]) -> None:
 
 
 def check_monai(words: list[str]) -> None:
-    """The bundle's files exist."""
-    files = [word.strip("[]'\"") for word in words if word.startswith("bundles/")]
-    assert files
-    for file in files:
-        assert (REPOSITORY / file).exists(), file
+    """The bundle's files exist, and its configuration holds every key that is set."""
+    values = dict(zip(words[1::2], words[2::2], strict=True))
+    assert (REPOSITORY / values.pop("--bundle_root")).is_dir()
+    config = json.loads((REPOSITORY / values.pop("--config_file")).read_text())
+    assert words[0] in config
+    assert {key.removeprefix("--") for key in values} <= set(config)
 
 
 @pytest.mark.parametrize("line", commands())
