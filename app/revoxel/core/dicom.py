@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from revoxel.core.volumes import reason_of
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -85,8 +87,7 @@ def read_pixels(series: Series) -> NDArray[np.float32]:
     try:
         image = itk.imread([str(file) for file in series.files], itk.F)
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        msg = f"{series.folder} must hold readable DICOM slices, got '{reason}'; export the series again."
+        msg = f"{series.folder} must hold readable DICOM slices, got '{reason_of(error)}'; export it again."
         raise ValueError(msg) from error
     return np.ascontiguousarray(itk.array_from_image(image).T)
 

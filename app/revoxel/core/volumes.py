@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -340,6 +341,18 @@ def _not_3d(path: Path, shape: tuple[int, ...]) -> str:
 
 
 def _unreadable(path: Path, error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[-1] if lines else type(error).__name__
-    return f"{path} must be a readable image, got '{reason}'; it may be cut off: copy or convert it again."
+    return f"{path} must be a readable image, got '{reason_of(error)}'; it may be cut off: copy it again."
+
+
+def reason_of(error: BaseException) -> str:
+    """Reduce another library's message to one line.
+
+    Args:
+        error: What the library raised.
+
+    Returns:
+        Its last words, without line breaks, source positions and ITK's `Reason:` of some earlier system call.
+    """
+    words = re.sub(r"\nReason: .*", "", str(error))
+    words = re.sub(r"(?s)^.*(?:ITK ERROR: \w+\(0x[0-9a-f]+\): |\[nrrd\] )", "", words)
+    return " ".join(words.split()) or type(error).__name__
