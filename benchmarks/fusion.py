@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from experts import fitted, scored_region
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from experts import fitted, scored_region
 from revoxel.core.compute import set_threads
 from revoxel.core.manifest import Case, Manifest, load_manifest
 from revoxel.core.metrics import Scores, score

@@ -62,7 +62,7 @@ VOLUMES = (
     PublicVolume("p07", Pulse.t1c, "mri/openms/p07_T1POST.nii.gz", (0, 1), _CC_BY, may_train=True),
     PublicVolume("p07", Pulse.t1n, "mri/openms/p07_T1.nii.gz", (0, 1), _CC_BY, may_train=True),
     PublicVolume("p07", Pulse.t2w, "mri/openms/p07_T2.nii.gz", (0, 1), _CC_BY, may_train=True),
-    PublicVolume("MRGd", Pulse.t1c, "mri/misc/MR_Gd.nii.gz", (2, 0, 1), "evaluation only", may_train=False),
+    PublicVolume("MRGd", Pulse.t1c, "mri/misc/MR_Gd.nii.gz", (2, 0, 1), "evaluation", may_train=False),
     PublicVolume(
         "M2208", Pulse.t2w, "mri/misc/M2208_T2w.nii.gz", (2, 0, 1), "evaluation only", may_train=False
     ),

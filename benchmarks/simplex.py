@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from experts import fitted, scored_region
 from public_volumes import VOLUMES
 
+from experts import fitted, scored_region
 from revoxel.core.manifest import Case, Manifest, load_manifest
 from revoxel.core.volumes import read_volume
 from revoxel.experts.names import Expert

@@ -48,8 +48,8 @@ class SliceOperator:
             )
             raise ValueError(msg)
         centres_mm = (np.arange(n_low) + 0.5) * separation_mm
-        margin = int(math.ceil((4.0 * profile.std_mm + separation_mm) / spacing_high_mm)) + 1
-        last = max(n_high, int(math.ceil(centres_mm[-1] / spacing_high_mm)))
+        margin = math.ceil((4.0 * profile.std_mm + separation_mm) / spacing_high_mm) + 1
+        last = max(n_high, math.ceil(centres_mm[-1] / spacing_high_mm))
         positions_mm = (np.arange(-margin, last + margin) + 0.5) * spacing_high_mm
         weights = slice_weights(positions_mm[None, :] - centres_mm[:, None], spacing_high_mm, profile)
         return cls(torch.from_numpy(_fold_edges(weights, margin, n_high)))

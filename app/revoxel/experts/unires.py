@@ -9,6 +9,7 @@ $n \times n$ inverse for the whole volume instead of conjugate gradients.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +128,7 @@ def _spans(n: int, settings: UniresSettings) -> list[tuple[slice, slice]]:
     rim = settings.overlap
     return [
         (slice(max(0, a - rim), min(n, b + rim)), slice(a, b))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in itertools.pairwise(edges)
     ]
 
 
