@@ -14,6 +14,8 @@ from public_volumes import VOLUMES, planes_for, warm_folder
 
 from revoxel.experts.warm_training import main as train
 
+_FIRST = 5  # trained from nothing; the other ratios take its body over
+
 
 def main() -> None:
     """Train what is missing."""
@@ -21,13 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folders", nargs="+", default=folders, choices=folders)
-    parser.add_argument("--ratios", nargs="+", type=int, default=[3, 5, 7])
+    parser.add_argument("--ratios", nargs="+", type=int, default=[_FIRST, 3, 7])
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     for folder in options.folders:
         volumes = [str(options.data / file) for file in planes_for(folder)]
         for ratio in options.ratios:
-            train([*volumes, "--ratio", str(ratio), "-o", str(options.out / folder)])
+            rest = [] if ratio == _FIRST else ["--body-from", str(_FIRST), "--steps", "1000"]
+            train([*volumes, "--ratio", str(ratio), *rest, "-o", str(options.out / folder)])
 
 
 if __name__ == "__main__":
