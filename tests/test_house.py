@@ -9,6 +9,8 @@ import tomllib
 import venv
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -146,3 +148,28 @@ def test_wheel_carries_bundles_and_weights(outside, tmp_path):
     assert sorted(path.parents[1].name for path in root.glob("*/configs/metadata.json")) == committed
     for weights in (REPOSITORY / "bundles").glob("*/models/*.pt"):
         assert (root / weights.relative_to(REPOSITORY / "bundles")).is_file()
+
+
+MAIN_JOB = """
+from dataclasses import replace
+import revoxel.experts.run as run
+from revoxel.cli.main import app
+
+run.RECIPES = {expert: replace(recipe, n_steps_warm=2) for expert, recipe in run.RECIPES.items()}
+app(["superresolve", "scan.nii.gz", "--pulse", "t1n", "--profile", "rect:5", "-o", "out", "--threads", "1"])
+"""
+
+
+@pytest.mark.slow
+def test_wheel_does_the_main_job(outside, tmp_path, brain, brain_affine):
+    n_slices = brain.shape[2] // 5
+    thick = brain[..., : 5 * n_slices].reshape(*brain.shape[:2], n_slices, 5).mean(axis=-1)
+    affine = brain_affine @ np.diag([1.0, 1.0, 5.0, 1.0])
+    affine[2, 3] += 2.0
+    nibabel.save(nibabel.Nifti1Image(thick, affine), tmp_path / "scan.nii.gz")
+    python(MAIN_JOB, outside, cwd=tmp_path)
+    fused = nibabel.load(tmp_path / "out" / "scan_sagnef.nii.gz")
+    assert fused.shape == (40, 44, 5 * n_slices)
+    np.testing.assert_allclose(fused.affine, brain_affine)
+    for ending in ("weights.nii.gz", "sagnef.png", "sagnef.json", "SR-SMORE.nii.gz"):
+        assert (tmp_path / "out" / f"scan_{ending}").is_file()
