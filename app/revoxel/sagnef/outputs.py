@@ -116,8 +116,14 @@ def fusion_figure(fused: Fused, stack: ExpertStack, low: Volume, title: str) -> 
 
 
 def weights_panel(fused: Fused, stack: ExpertStack) -> Panel:
-    """Which expert ruled where: one colour per expert, mixed by weight."""
-    return Panel("weights", fused.weights, PanelKind.WEIGHTS, tuple(stack.order))
+    """Which expert ruled where: one colour per expert, mixed by weight; black where all agree.
+
+    Args:
+        fused: The result.
+        stack: What it was made from.
+    """
+    shares = fused.weights * ~stack.agreement()
+    return Panel("weights", shares, PanelKind.WEIGHTS, tuple(stack.order))
 
 
 def fusion_record(fused: Fused, stack: ExpertStack) -> dict[str, Any]:
@@ -171,14 +177,10 @@ def summary_tables(record: Mapping[str, Any]) -> list[Table]:
     Args:
         record: The JSON record of a fusion.
     """
-    rows = {
-        name: {
-            "mean weight": weight,
-            "largest in": f"{100 * record['dominant_share'][name]:.0f} %",
-            "seconds": record["seconds"].get(name, ""),
-        }
-        for name, weight in record["mean_weight"].items()
-    }
+    rows: dict[str, dict[str, float | str]] = {}
+    for name, weight in record["mean_weight"].items():
+        share = f"{100 * record['dominant_share'][name]:.0f} %" if record["fusion"] == "gate" else "-"
+        rows[name] = {"mean weight": weight, "rules in": share, "seconds": record["seconds"].get(name, "-")}
     tables = [fact_table("Scan and model", _facts(record)), number_table("Experts", rows, digits=2)]
     if record["warnings"]:
         numbered = {str(number): text for number, text in enumerate(record["warnings"], start=1)}
