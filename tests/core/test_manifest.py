@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXPERTS = ["BSPLINE", "ECLARE", "SMORE", "UNIRES"]
 
 
-def _case(patient: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def _case(patient: str, **changes: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "subject": f"BraTS-GLI-{patient}-000",
         "patient": patient,
@@ -33,7 +33,7 @@ def _case(patient: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
     return row | changes
 
 
-def _write(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
+def _write(folder: Path, **changes: Any) -> Path:
     content = {"schema": 1, "experts": EXPERTS, "cases": [_case("1"), _case("2"), _case("3")]} | changes
     path = folder / "manifest.json"
     path.write_text(json.dumps(content))
@@ -70,7 +70,7 @@ def test_separation_defaults_to_the_nominal_spacing(tmp_path: Path) -> None:
 def test_a_wrong_manifest_names_row_and_field(
     tmp_path: Path, changes: dict[str, Any], words: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match="manifest.json") as caught:
+    with pytest.raises(ValueError, match=r"manifest\.json") as caught:
         load_manifest(_write(tmp_path, **changes))
     for word in words:
         assert word in str(caught.value)
@@ -97,7 +97,7 @@ def test_select_filters_by_patient_spacing_and_pulse(tmp_path: Path) -> None:
 
 
 def test_unknown_fold_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fold0.*fold2"):
+    with pytest.raises(ValueError, match=r"fold0.*fold2"):
         load_manifest(_write(tmp_path)).with_folds(3).fold("fold7")
 
 

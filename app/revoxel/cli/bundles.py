@@ -36,7 +36,7 @@ def check(debug: DebugOption = False) -> None:
     for source in sources:
         problems += check_bundle(source, bundles / source.name, checkout / "LICENSE")
     if problems:
-        msg = f"bundles must equal their sources, got differences in {', '.join(problems)}; do revoxel bundles build."
+        msg = f"bundles must equal their sources, got {', '.join(problems)}; do revoxel bundles build."
         raise ValueError(msg)
     typer.echo(f"{len(sources)} bundles equal their sources")
 

@@ -1,8 +1,8 @@
-"""Bundles are generated: one base graph and one small overlay per variant become one self-contained folder each.
+"""Bundles are generated: a base graph and a small overlay per variant become self-contained folders.
 
-Sources of a system lie in `configs/<system>/`: `base_{train,evaluate,inference,metadata,multi_gpu_train}.yaml`,
-`overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and `metadata`, `card.md` and
-`logging.conf`; `figures/<bundle>.md` holds the measured table of a bundle with weights.
+Sources of a system lie in `configs/<system>/`: `base_<graph>.yaml` (graph = train, evaluate, inference,
+metadata, multi_gpu_train), `overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and
+`metadata`, `card.md` and `logging.conf`; `figures/<bundle>.md` holds the table measured with its weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
 GRAPHS = ("train", "evaluate", "inference")
 WEIGHTS = Path("models") / "model.pt"
@@ -90,28 +90,22 @@ def build_bundle(source: BundleSource, target: Path, license_file: Path) -> Path
     Raises:
         ValueError: If the overlay holds a key that the base lacks.
     """
-    from monai.bundle import ConfigParser  # noqa: PLC0415 - seconds to import, needed here only
-
     overlay = _load(source.overlay)
-    unknown = set(overlay) - {"configs", "metadata"}
-    if unknown:
-        msg = (
-            f"{source.overlay}: sections must be configs and metadata, got {sorted(unknown)}; move the keys."
-        )
-        raise ValueError(msg)
-    (target / "configs").mkdir(parents=True, exist_ok=True)
-    (target / "models").mkdir(exist_ok=True)
-    (target / "docs").mkdir(exist_ok=True)
+    _refuse_unknown(source.overlay, overlay, [{"configs", "metadata"}])
     shared = overlay.get("configs", {})
-    graphs: dict[str, Mapping[str, Any]] = {graph: _base(source, graph) for graph in GRAPHS}
+    graphs = {graph: _base(source, graph) for graph in GRAPHS}
+    metadata = _base(source, "metadata")
     _refuse_unknown(source.overlay, shared, graphs.values())
-    for graph, base in graphs.items():
-        values = {key: value for key, value in shared.items() if key in base}
-        ConfigParser.export_config_file(base | values, target / "configs" / f"{graph}.json", indent=2)
-    metadata = _merge_metadata(source, overlay.get("metadata", {}))
-    ConfigParser.export_config_file(metadata, target / "configs" / "metadata.json", indent=2)
-    multi_gpu = _base(source, "multi_gpu_train")
-    ConfigParser.export_config_file(multi_gpu, target / "configs" / "multi_gpu_train.json", indent=2)
+    _refuse_unknown(source.overlay, overlay.get("metadata", {}), [metadata])
+    metadata |= overlay.get("metadata", {})
+    documents = {
+        name: base | {key: shared[key] for key in shared if key in base} for name, base in graphs.items()
+    }
+    documents |= {"multi_gpu_train": _base(source, "multi_gpu_train"), "metadata": metadata}
+    for folder in ("configs", "models", "docs"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    for name, document in documents.items():
+        _export(document, target / "configs" / f"{name}.json")
     shutil.copyfile(source.system / "logging.conf", target / "configs" / "logging.conf")
     shutil.copyfile(license_file, target / "LICENSE")
     (target / "docs" / "README.md").write_text(_card(source, metadata, shared), encoding="utf-8")
@@ -147,28 +141,32 @@ def _files(folder: Path) -> set[str]:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    from monai.bundle import ConfigParser  # noqa: PLC0415 - seconds to import, needed here only
+    from monai.bundle import ConfigParser
 
-    return ConfigParser.load_config_files([str(path)])
+    loaded: dict[str, Any] = ConfigParser.load_config_files([str(path)])
+    return loaded
+
+
+def _export(document: dict[str, Any], path: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    ConfigParser.export_config_file(document, path, indent=2)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n")
 
 
 def _base(source: BundleSource, graph: str) -> dict[str, Any]:
     return _load(source.system / f"base_{graph}.yaml")
 
 
-def _refuse_unknown(overlay: Path, values: Mapping[str, Any], bases: Sequence[Mapping[str, Any]]) -> None:
-    unknown = [key for key in values if not any(key in base for base in bases)]
+def _refuse_unknown(overlay: Path, keys: Iterable[str], bases: Iterable[Collection[str]]) -> None:
+    known = set().union(*bases)
+    unknown = sorted(set(keys) - known)
     if unknown:
         msg = (
             f"{overlay}: keys must exist in the base, got unknown {unknown}; correct them or extend the base."
         )
         raise ValueError(msg)
-
-
-def _merge_metadata(source: BundleSource, values: Mapping[str, Any]) -> dict[str, Any]:
-    base = _base(source, "metadata")
-    _refuse_unknown(source.overlay, values, [base])
-    return base | dict(values)
 
 
 def _card(source: BundleSource, metadata: Mapping[str, Any], shared: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Checkpoints that say what they were made for, hold plain values only, and refuse to be used for anything else.
+"""Checkpoints of plain values that say what they were made for and refuse to be used for anything else.
 
-A checkpoint is one dictionary: `format`, `package_version`, `protocol` (plain values that say what the weights are:
-architecture, channel order, intensity convention, spacing, pulse) and the states, such as `model`. It loads
-with `torch.load(path, weights_only=True)` anywhere.
+A checkpoint is one dictionary: `format`, `package_version`, `protocol` (plain values that say what the
+weights are: architecture, channel order, intensity convention, spacing, pulse) and the states, such as
+`model`. It loads with `torch.load(path, weights_only=True)` anywhere.
 """
 
 from __future__ import annotations
@@ -124,20 +124,21 @@ def check_protocol(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     """Copy of a nested value with plain CPU tensors and Python numbers only."""
-    if isinstance(value, torch.Tensor):
-        plain = value.as_subclass(torch.Tensor) if type(value) is not torch.Tensor else value
-        return plain.detach().cpu().clone()
     if isinstance(value, dict):
         return {_plain(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, torch.Tensor):
+        return value.as_subclass(torch.Tensor).detach().cpu().clone()
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> str | bool | int | float | None:
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or type(value) in {bool, int, float, str}:
+        return value
     if isinstance(value, Path | str):
         return str(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    if isinstance(value, float):
-        return float(value)
     msg = f"checkpoint values must be tensors or plain values, got {type(value).__name__}; convert it first."
     raise TypeError(msg)

@@ -43,7 +43,7 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """State as tensors and plain values."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any:  # noqa: ANN401
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
         """Continue from a state."""
 
 
@@ -89,7 +89,7 @@ class TrainingUpdate:
         self.precision = precision or Precision()
         self._scaler = torch.amp.GradScaler("cuda", enabled=self.precision.dtype == "float16")
 
-    def __call__(self, engine: Any, batch: Any) -> dict[str, Any]:  # noqa: ANN401
+    def __call__(self, engine: Any, batch: Any) -> dict[str, Any]:
         """Forward, loss, backward, step; fires MONAI's iteration events in between.
 
         Args:
@@ -121,7 +121,8 @@ class TrainingUpdate:
         self._scaler.step(engine.optimizer)
         self._scaler.update()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return output
+        # Decollating and postprocessing have replaced the state's output in between.
+        return engine.state.output
 
     def state_dict(self) -> dict[str, Any]:
         """State of the gradient scaler."""
@@ -147,7 +148,7 @@ class EvaluationUpdate:
         self.loss_function = loss_function
         self.precision = precision or Precision()
 
-    def __call__(self, engine: Any, batch: Any) -> dict[str, Any]:  # noqa: ANN401
+    def __call__(self, engine: Any, batch: Any) -> dict[str, Any]:
         """Forward and loss without gradients.
 
         Args:
@@ -163,7 +164,8 @@ class EvaluationUpdate:
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return output
+        # Decollating and postprocessing have replaced the state's output in between.
+        return engine.state.output
 
 
 def _prepare(engine: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -240,7 +242,7 @@ class ClipGradients:
         if self.max_norm > 0:
             engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
-    def __call__(self, engine: Any) -> None:  # noqa: ANN401
+    def __call__(self, engine: Any) -> None:
         """Clip the gradients of the trainer's network."""
         torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
 
@@ -328,7 +330,7 @@ class EpochLog:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, _: Engine) -> None:
         self._start_s = time.perf_counter()
         self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
 
@@ -375,7 +377,8 @@ def read_epoch_log(path: Path) -> list[dict[str, str]]:
 class Checkpoints:
     """Named checkpoints of the network, and one `last.pt` from which an interrupted run goes on.
 
-    `model_epoch{e:03d}_val{loss:.6f}.pt` is written when the validation loss improves and every `every` epochs.
+    `model_epoch{e:03d}_val{loss:.6f}.pt` is written when the validation loss improves and every `every`
+    epochs.
 
     Args:
         folder: where checkpoints go.
@@ -386,7 +389,7 @@ class Checkpoints:
         resume: continue from `last.pt` if there is one.
     """
 
-    def __init__(  # noqa: PLR0913 - one line of a bundle's config each
+    def __init__(
         self,
         folder: str | Path,
         states: Mapping[str, Stateful],

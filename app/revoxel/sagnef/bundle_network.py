@@ -1,4 +1,4 @@
-"""The network of the inference bundles: one tensor in, one tensor out, as MONAI's verifier and exporters want."""
+"""The network of the inference bundles: one tensor in, one out, as MONAI's verifier and exporters want."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class SagnefBundleNet(nn.Module):
     """SAGNEF with its outputs as channels: fused volume, weights and, with a residual head, the residual.
 
-    Windows are stitched channel by channel; mixing the stitched weights with the experts and adding the stitched
-    residual then gives a volume whose weights are the ones reported.
+    Windows are stitched channel by channel; mixing the stitched weights with the experts and adding the
+    stitched residual then gives a volume whose weights are the ones reported.
 
     Args:
         in_ch: channels of the input: profile planes, the scan, the experts.
@@ -28,7 +28,7 @@ class SagnefBundleNet(nn.Module):
         n_profile: number of profile planes.
     """
 
-    def __init__(  # noqa: PLR0913 - SAGNEF's own parameters
+    def __init__(
         self,
         in_ch: int,
         n_experts: int,

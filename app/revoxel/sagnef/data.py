@@ -39,8 +39,8 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
         need_truth: refuse cases without `hr`, and load it.
 
     Returns:
-        One item per case: paths under the experts' names, `low` and `high`; `axis`, `profile`, `subject`, `pulse`,
-        `separation_mm`.
+        One item per case: paths under the experts' names, `low` and `high`; `axis`, `profile`, `subject`,
+        `pulse`, `separation_mm`.
 
     Raises:
         ValueError: If the split is empty or a file is missing.
@@ -53,7 +53,7 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
     if not cases:
         msg = (
             f"{split} cases of {fold or 'the manifest'} must not be empty, got none at {spacing} for "
-            f"{list(pulses)} in {manifest}; add rows or choose other pulses (--train_pulses, --validation_pulses)."
+            f"{list(pulses)} in {manifest}; add rows or change --train_pulses, --validation_pulses."
         )
         raise ValueError(msg)
     missing = study.missing_files(cases, need_truth=need_truth)

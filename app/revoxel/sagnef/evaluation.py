@@ -1,4 +1,4 @@
-"""What follows the gate in the bundles: mix the stitched channels, return to the file's axes, score, report."""
+"""What follows the gate in the bundles: mix the stitched channels, restore the axes, score, report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from ignite.engine import Events
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms import Transform
+from monai.transforms import MapTransform, Transform
+from scipy import ndimage
 
 from revoxel.core.intensity import foreground_mask
 from revoxel.core.metrics import dilated_mask, score
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from ignite.engine import Engine
-    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class MixPredictiond(Transform):
         """Mix and restore the axes.
 
         Args:
-            data: item with the prediction, `image`, `experts`, `axis`, `subject` and `pulse`.
+            data: item with the prediction, `image`, `experts` and `axis`.
 
         Returns:
             The item with `fused` and `weights`.
@@ -54,21 +54,35 @@ class MixPredictiond(Transform):
         weights = prediction[1 : 1 + self.n_experts]
         residual = prediction[1 + self.n_experts :].sum(dim=0, keepdim=True)
         fused = (weights * experts).sum(dim=0, keepdim=True) + residual
-        reference = data["experts"]
-        meta = {"filename_or_obj": f"{data['subject']}-{data['pulse']}", "affine": reference.affine}
-        axis = int(data["axis"])
+        reference, last = data["experts"], 1 + int(data["axis"])
+        trace = {"affine": reference.affine, "applied_operations": reference.applied_operations}
         return {
             **data,
-            "fused": MetaTensor(
-                fused.movedim(-1, 1 + axis).cpu(),
-                affine=reference.affine,
-                meta=dict(meta),
-                applied_operations=reference.applied_operations,
-            ),
-            "weights": MetaTensor(
-                weights.movedim(-1, 1 + axis).cpu(), affine=reference.affine, meta=dict(meta)
-            ),
+            "fused": MetaTensor(fused.movedim(-1, last).cpu(), **trace),
+            "weights": MetaTensor(weights.movedim(-1, last).cpu(), affine=reference.affine),
         }
+
+
+class NameResultsd(MapTransform):
+    """Name results `{subject}-{pulse}`, for `SaveImaged`.
+
+    Args:
+        keys: images to name.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Name the images.
+
+        Args:
+            data: item with the images, `subject` and `pulse`.
+
+        Returns:
+            The item with named images.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key].meta["filename_or_obj"] = f"{item['subject']}-{item['pulse']}"
+        return item
 
 
 class ScoreFusedd(Transform):
@@ -97,13 +111,16 @@ class ScoreFusedd(Transform):
         spacing_mm = float(np.linalg.norm(np.asarray(data["experts"].affine)[:3, int(data["axis"])]))
         margin = math.ceil(float(data["separation_mm"]) / spacing_mm)
         brain = dilated_mask(foreground_mask(truth), margin) & (known > 0)
-        regions: dict[str, NDArray[np.bool_]] = {
-            "full volume (range: maximum)": known > 0,
-            f"foreground + {margin} voxels (range: 99.9 percentile)": brain,
+        box = ndimage.find_objects((known > 0).astype(np.uint8))[0]
+        regions = {
+            "full volume (range: maximum)": (box, None),
+            f"foreground + {margin} voxels (range: 99.9 percentile)": ((slice(None),) * 3, brain),
         }
         scores = {
-            region: {name: score(volume, truth, mask).as_dict() for name, volume in methods.items()}
-            for region, mask in regions.items()
+            region: {
+                name: score(volume[part], truth[part], mask).as_dict() for name, volume in methods.items()
+            }
+            for region, (part, mask) in regions.items()
         }
         return {**data, "scores": scores}
 
@@ -128,12 +145,12 @@ class TestReport:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
-        for item in engine.state.batch:
-            self._cases.append({key: item[key] for key in ("subject", "pulse", "scores")})
-        for item in engine.state.batch:
-            for region, methods in item["scores"].items():
+        for item, result in zip(engine.state.batch, engine.state.output, strict=True):
+            facts = {**item, **result}
+            self._cases.append({key: facts[key] for key in ("subject", "pulse", "scores")})
+            for region, methods in facts["scores"].items():
                 line = ", ".join(f"{name} {values['psnr_db']:.2f}" for name, values in methods.items())
-                logger.info("%s %s, %s: PSNR dB %s", item["subject"], item["pulse"], region, line)
+                logger.info("%s %s, %s: PSNR dB %s", facts["subject"], facts["pulse"], region, line)
 
     def _write(self, _: Engine) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
         FileNotFoundError: If there is no such file.
         ValueError: If the checkpoint is damaged or for something else.
     """
-    from revoxel.sagnef.network import SAGNEF  # noqa: PLC0415 - torch is needed only when a gate is used
+    from revoxel.sagnef.network import SAGNEF
 
     wanted = {"system": "sagnef", "pulse": pulse, "spacing": spacing}
     checkpoint = load_checkpoint(path, {key: value for key, value in wanted.items() if value is not None})
@@ -113,7 +113,7 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        msg = f"{path}: weights must fit the architecture {protocol['architecture']}, got others; train it again."
+        msg = f"{path}: weights must fit {protocol['architecture']}, got others; train it again."
         raise ValueError(msg) from error
     return Gate(
         network=network.eval(),

@@ -56,8 +56,15 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
         _check_root(Path(bundle_root))
         _check_experts(manifest, experts)
         for split, pulses in splits.items():
-            wanted = {"spacing": spacing, "pulses": pulses, "dataset_dir": dataset_dir}
-            fold_items(manifest or "", fold, split, **wanted, need_truth=need_truth)
+            fold_items(
+                manifest or "",
+                fold,
+                split,
+                spacing=spacing,
+                pulses=pulses,
+                dataset_dir=dataset_dir,
+                need_truth=need_truth,
+            )
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 
@@ -128,7 +135,7 @@ def place(network: torch.nn.Module, device: torch.device, precision: Precision) 
         precision: number format and layout.
     """
     layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
-    return network.to(device=device, memory_format=layout)
+    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def learning_rate_schedule(
@@ -138,7 +145,7 @@ def learning_rate_schedule(
 
     Args:
         optimizer: optimizer to steer.
-        kind: "constant", "cosine" (to 1 % of the start) or "step" (tenfold lower after 60 and 85 % of the epochs).
+        kind: "constant", "cosine" (to 1 % of the start) or "step" (a tenth after 60 and 85 % of the epochs).
         epochs: length of the run.
 
     Raises:
@@ -163,7 +170,7 @@ def start_from_simplex(
     folder: str | Path,
     enabled: bool = True,
 ) -> None:
-    """Start the gate at the global weights that fit the training volumes best, and note them in `simplex.json`.
+    """Start the gate at the global weights that fit the training volumes best; note them in `simplex.json`.
 
     Args:
         network: gate before training.

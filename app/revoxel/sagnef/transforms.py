@@ -1,7 +1,7 @@
 """MONAI dictionary transforms between a manifest row and what the gate trains on.
 
-Keys: one per expert while loading, then `experts` `(expert, x, y, z)`; `low` (the scan on its own grid), `high`
-(truth) and `mask` (voxels where the truth is known); `axis`, `profile` and `epoch` are plain values.
+Keys: one per expert while loading, then `experts` `(expert, x, y, z)`; `low` (the scan on its own grid),
+`high` (truth) and `mask` (voxels where the truth is known); `axis`, `profile` and `epoch` are plain values.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ class SliceAxisLastd(MapTransform):
 class RandPatchd(MapTransform, Randomizable):
     """Cut one random patch out of all keys; small volumes are padded and the padding is masked out.
 
-    One size per epoch, so that a batch stacks: GroupNorm statistics depend on the window, and a gate trained at
-    one size only is tied to it.
+    One size per epoch, so that a batch stacks: GroupNorm statistics depend on the window, and a gate trained
+    at one size only is tied to it.
 
     Args:
         keys: images `(channel, x, y, z)` on one grid.
@@ -183,7 +183,7 @@ class RandPatchd(MapTransform, Randomizable):
         mask_key: image that is padded with zeros, where the others repeat their rim.
     """
 
-    def __init__(  # noqa: PLR0913 - one line of a bundle's config each
+    def __init__(
         self,
         keys: Sequence[str],
         sizes: Sequence[Sequence[int]],
