@@ -1,0 +1,173 @@
+"""The main job writes all that was promised, keeps the scan's place in the world, and says what it did."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from revoxel.core.geometry import Grid, isotropic_grid, offset_voxels
+from revoxel.core.volumes import Volume, read_volume, write_volume
+from revoxel.experts.bspline import bspline
+from revoxel.experts.estimate_profile import ProfileEstimate
+from revoxel.experts.names import Expert
+from revoxel.experts.prepare import prepare
+from revoxel.experts.profiles import SliceProfile
+from revoxel.experts.run import ExpertRequest, ExpertRun
+from revoxel.experts.simulate import simulate
+from revoxel.sagnef.pipeline import superresolve
+from revoxel.sagnef.planning import FusionKind, SuperresolveSettings, check_spacing, plan_superresolve
+from revoxel.sagnef.profile_trust import judge_profile, profile_widths
+
+PROFILE = SliceProfile.gauss(4.0)
+STATED = SuperresolveSettings(profile=PROFILE, fusion=FusionKind.MEAN, device="cpu")
+
+
+def quick_experts(request: ExpertRequest, progress=None) -> ExpertRun:
+    """Stand-ins for the experts that cost nothing: B-spline, sharpened more and more."""
+    prepared = prepare(request.volume, request.profile or PROFILE, request.voxel_mm)
+    smooth = prepared.restore(bspline(prepared.problem))
+    volumes = {expert: smooth * np.float32(1 + 0.01 * place) for place, expert in enumerate(Expert)}
+    seconds = dict.fromkeys(Expert, 0.5)
+    names = {expert: f"quick {expert}" for expert in Expert}
+    return ExpertRun(volumes, prepared.high_grid, request.profile, None, prepared, seconds, names, {})
+
+
+@pytest.fixture
+def scan(brain, brain_affine, tmp_path) -> Path:
+    """4 mm slices of the small brain, as a file."""
+    volume = Volume(np.array(brain[..., :32]), Grid((40, 44, 32), brain_affine))
+    low = simulate(volume, profile=PROFILE, separation_mm=4.0, axis=2)
+    return write_volume(tmp_path / "sub-01_t1c.nii.gz", low.data, low.grid)
+
+
+def test_every_promised_file_is_written(scan, tmp_path) -> None:
+    result = superresolve(scan, tmp_path / "out", STATED, run=quick_experts)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "sub-01_t1c_dominant.nii.gz",
+        "sub-01_t1c_entropy.nii.gz",
+        "sub-01_t1c_sagnef.json",
+        "sub-01_t1c_sagnef.nii.gz",
+        "sub-01_t1c_sagnef.png",
+        "sub-01_t1c_weights.nii.gz",
+    ]
+    weights = nibabel.load(result.paths.weights).get_fdata()
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
+    entropy = nibabel.load(result.paths.entropy).get_fdata()
+    np.testing.assert_allclose(entropy, np.log(4), atol=1e-5)
+
+
+def test_result_lies_where_the_scan_lies(scan, tmp_path) -> None:
+    result = superresolve(scan, tmp_path / "out", STATED, run=quick_experts)
+    low, fused = read_volume(scan), read_volume(result.paths.fused)
+    assert offset_voxels(fused.grid, isotropic_grid(low.grid, 2, 1.0)) < 1e-3
+    assert fused.data.max() == pytest.approx(low.data.max(), rel=0.3)
+    assert set(np.unique(fused.data[:3, :3])) == {np.float32(0)}
+
+
+def test_record_says_what_was_done(scan, tmp_path) -> None:
+    result = superresolve(scan, tmp_path / "out", STATED, run=quick_experts)
+    record = json.loads(result.paths.record.read_text())
+    assert record["pulse"] == "t1c"
+    assert record["fusion"] == "mean"
+    assert record["separation_mm"] == 4.0
+    assert record["experts"] == list(Expert)
+    assert record["profile"]["source"] == "stated"
+    assert record["implementations"]["SMORE"] == "quick SMORE"
+    assert len(record["inputs"]["lr"]["sha256"]) == 64
+    assert record["consistency_mu"] is not None
+    assert set(record["seconds"]) == {*Expert, "all"}
+
+
+def test_inputs_are_never_written(scan, tmp_path) -> None:
+    before = scan.read_bytes()
+    superresolve(scan, tmp_path, STATED, run=quick_experts)
+    assert scan.read_bytes() == before
+
+
+def test_existing_results_are_refused_before_computing(scan, tmp_path) -> None:
+    superresolve(scan, tmp_path, STATED, run=quick_experts)
+
+    def never(request, progress=None):
+        pytest.fail("computed although results exist")
+
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        superresolve(scan, tmp_path, STATED, run=never)
+    superresolve(scan, tmp_path, replace(STATED, overwrite=True), run=quick_experts)
+
+
+def test_a_missing_gate_falls_back_to_global_weights_and_says_so(scan, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("revoxel.sagnef.planning.find_gate", lambda pulse, spacing: None)
+    result = superresolve(scan, tmp_path, replace(STATED, fusion=FusionKind.GATE), run=quick_experts)
+    assert result.record["fusion"] == "simplex"
+    assert any("no gate is shipped for t1c" in text for text in result.record["warnings"])
+
+
+def test_native_voxels_keep_the_plane(scan, tmp_path) -> None:
+    plan = plan_superresolve(scan, tmp_path, replace(STATED, voxel_mm=None))
+    assert plan.grid.spacing_mm == pytest.approx((1, 1, 1))
+
+
+def test_slices_outside_every_model_need_permission(brain, brain_affine, tmp_path) -> None:
+    thick = simulate(
+        Volume(np.array(brain), Grid(brain.shape, brain_affine)), profile=PROFILE, separation_mm=12, axis=2
+    )
+    path = write_volume(tmp_path / "scan_t2w.nii.gz", thick.data, thick.grid)
+    with pytest.raises(ValueError, match="--allow-extrapolation"):
+        plan_superresolve(path, tmp_path, STATED)
+    plan = plan_superresolve(path, tmp_path, replace(STATED, allow_extrapolation=True))
+    assert "12 mm apart lie outside" in plan.warnings[0]
+
+
+def test_isotropic_scan_is_nothing_to_do(brain_file, tmp_path) -> None:
+    with pytest.raises(ValueError, match="nothing to do"):
+        plan_superresolve(brain_file, tmp_path, STATED)
+
+
+def test_model_spacing_must_suit_the_slices() -> None:
+    from revoxel.core.pulses import Spacing
+
+    check_spacing(Spacing("5mm"), 5.5, allow_extrapolation=False)
+    check_spacing(Spacing("5mm"), 8.0, allow_extrapolation=True)
+    with pytest.raises(ValueError, match="4-6 mm apart, got 8 mm"):
+        check_spacing(Spacing("5mm"), 8.0, allow_extrapolation=False)
+
+
+def _estimate(std_mm: float, *, trusted: bool = True) -> ProfileEstimate:
+    return ProfileEstimate(
+        SliceProfile.gauss(std_mm * 2.3548),
+        std_mm,
+        (0.9 * std_mm, 1.1 * std_mm),
+        0.9 if trusted else 0.1,
+        (),
+        trusted,
+    )
+
+
+def test_estimate_is_trusted_by_its_confidence() -> None:
+    assert judge_profile(None, _estimate(2.0)).confidence == 0.9
+
+
+def test_profile_that_could_not_be_estimated_switches_consistency_off_and_warns() -> None:
+    trust = judge_profile(None, _estimate(2.0, trusted=False))
+    assert trust.confidence == 0
+    assert "--profile" in trust.warnings[0]
+
+
+def test_stated_profile_is_believed_unless_the_scan_contradicts() -> None:
+    stated = SliceProfile.gauss(5.0)
+    assert judge_profile(stated, _estimate(stated.std_mm)).confidence == 1
+    assert judge_profile(stated, _estimate(9.0, trusted=False)).confidence == 1
+    doubt = judge_profile(stated, _estimate(stated.std_mm / 1.5))
+    assert doubt.confidence == pytest.approx(0.5)
+    assert "disagrees with the scan" in doubt.warnings[0]
+
+
+def test_gate_is_told_estimated_and_assumed_width_relative_to_the_separation() -> None:
+    estimate = _estimate(2.0)
+    widths = profile_widths(estimate, SliceProfile.gauss(2.3548 * 1.5), 5.0, judge_profile(None, estimate))
+    assert widths.planes() == pytest.approx((0.4, 0.3, 0.9), rel=1e-3)
