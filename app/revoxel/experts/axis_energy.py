@@ -1,8 +1,6 @@
-"""Rough detail along one axis against rough detail along another: log ratios of finite-difference energies.
+"""Fine detail along an axis, measured by finite differences.
 
-A volume that is equally thick along two axes has, on average over anatomy, equal energy of differences along
-both. The filters are local, so neither windows nor the field of view enter, and white noise adds the same
-amount to both sides.
+The filters are local, so neither windows nor the field of view enter.
 """
 
 from __future__ import annotations
