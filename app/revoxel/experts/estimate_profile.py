@@ -66,6 +66,18 @@ class ProfileEstimate:
         """Full width at half maximum of the Gaussian of the estimated standard deviation, in mm."""
         return self.std_mm * FWHM_PER_STD
 
+    def record(self) -> dict[str, object]:
+        """Plain values for a JSON record."""
+        return {
+            "profile": self.profile.label,
+            "std_mm": self.std_mm,
+            "fwhm_mm": self.fwhm_mm,
+            "interval_mm": self.interval_mm,
+            "confidence": self.confidence,
+            "reference_std_mm": self.reference_std_mm,
+            "trusted": self.trusted,
+        }
+
 
 def estimate_profile(volume: Volume, axis: int | None = None) -> ProfileEstimate:
     """Estimate the slice profile of a thick-slice volume.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from revoxel.core.geometry import MIN_ANISOTROPY, Grid, thick_grid
-from revoxel.core.volumes import Volume
+from revoxel.core.provenance import sha256_of, write_sidecar
+from revoxel.core.volumes import Volume, volume_sidecar, write_volume
 from revoxel.experts.profiles import ProfileKind, SliceProfile
 from revoxel.experts.slices import SliceOperator
 
@@ -54,6 +57,74 @@ def simulate(
     if noise_std > 0:
         data = _with_noise(data, noise_std, seed)
     return Volume(data=data, grid=grid, thickness_mm=nominal_thickness_mm(profile))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acquisition:
+    """How to acquire a volume with thick slices.
+
+    Args:
+        profile: Physical slice profile.
+        separation_mm: Distance between slice centres.
+        axis: Array axis that becomes thick.
+        noise_std: Noise as a fraction of the 99.9th percentile of the thick slices.
+        seed: Seed of the noise.
+    """
+
+    profile: SliceProfile
+    separation_mm: float
+    axis: int
+    noise_std: float = 0.0
+    seed: int = 0
+
+
+def write_simulation(
+    volume: Volume, acquisition: Acquisition, path: Path, *, overwrite: bool = False
+) -> Volume:
+    """Simulate and keep: a NIfTI file and, beside it, a JSON record of how it was made.
+
+    Args:
+        volume: Fine volume.
+        acquisition: What to simulate.
+        path: Target, `.nii` or `.nii.gz`.
+        overwrite: Replace existing files.
+
+    Returns:
+        The thick slices.
+
+    Raises:
+        FileExistsError: If a file exists and `overwrite` is off.
+        OSError: If a file cannot be written.
+        ValueError: If the acquisition makes no sense for the volume.
+    """
+    thick = simulate(
+        volume,
+        profile=acquisition.profile,
+        separation_mm=acquisition.separation_mm,
+        axis=acquisition.axis,
+        noise_std=acquisition.noise_std,
+        seed=acquisition.seed,
+    )
+    write_volume(path, thick.data, thick.grid, overwrite=overwrite)
+    write_sidecar(volume_sidecar(path), _record(volume, acquisition), overwrite=overwrite)
+    return thick
+
+
+def _record(volume: Volume, acquisition: Acquisition) -> dict[str, object]:
+    profile = acquisition.profile
+    return {
+        "simulated": True,
+        "source": volume.path,
+        "source_sha256": sha256_of(volume.path) if volume.path is not None else None,
+        "profile": profile.label,
+        "profile_std_mm": profile.std_mm,
+        "thickness_mm": nominal_thickness_mm(profile),
+        "separation_mm": acquisition.separation_mm,
+        "axis": acquisition.axis,
+        "noise_std": acquisition.noise_std,
+        "seed": acquisition.seed,
+        "high_resolution_grid": {"shape": volume.grid.shape, "affine": volume.grid.affine},
+    }
 
 
 def nominal_thickness_mm(profile: SliceProfile) -> float:
