@@ -10,39 +10,24 @@ import nibabel
 import numpy as np
 import pytest
 
+from quick_experts import PROFILE, quick_experts, write_thick_scan
 from revoxel.core.geometry import Grid, isotropic_grid, offset_voxels
 from revoxel.core.volumes import Volume, read_volume, write_volume
-from revoxel.experts.bspline import bspline
 from revoxel.experts.estimate_profile import ProfileEstimate
 from revoxel.experts.names import Expert
-from revoxel.experts.prepare import prepare
 from revoxel.experts.profiles import SliceProfile
-from revoxel.experts.run import ExpertRequest, ExpertRun
 from revoxel.experts.simulate import simulate
 from revoxel.sagnef.pipeline import superresolve
 from revoxel.sagnef.planning import FusionKind, SuperresolveSettings, check_spacing, plan_superresolve
 from revoxel.sagnef.profile_trust import judge_profile, profile_widths
 
-PROFILE = SliceProfile.gauss(4.0)
 STATED = SuperresolveSettings(profile=PROFILE, fusion=FusionKind.MEAN, device="cpu")
-
-
-def quick_experts(request: ExpertRequest, progress=None) -> ExpertRun:
-    """Stand-ins for the experts that cost nothing: B-spline, sharpened more and more."""
-    prepared = prepare(request.volume, request.profile or PROFILE, request.voxel_mm)
-    smooth = prepared.restore(bspline(prepared.problem))
-    volumes = {expert: smooth * np.float32(1 + 0.01 * place) for place, expert in enumerate(Expert)}
-    seconds = dict.fromkeys(Expert, 0.5)
-    names = {expert: f"quick {expert}" for expert in Expert}
-    return ExpertRun(volumes, prepared.high_grid, request.profile, None, prepared, seconds, names, {})
 
 
 @pytest.fixture
 def scan(brain, brain_affine, tmp_path) -> Path:
     """4 mm slices of the small brain, as a file."""
-    volume = Volume(np.array(brain[..., :32]), Grid((40, 44, 32), brain_affine))
-    low = simulate(volume, profile=PROFILE, separation_mm=4.0, axis=2)
-    return write_volume(tmp_path / "sub-01_t1c.nii.gz", low.data, low.grid)
+    return write_thick_scan(tmp_path / "sub-01_t1c.nii.gz", brain, brain_affine)
 
 
 def test_every_promised_file_is_written(scan, tmp_path) -> None:

@@ -60,7 +60,7 @@ def _first_look(out: Path, device: str, seed: int, *, overwrite: bool) -> None:
     console = Console()
     for label, metrics in result.metrics.items():
         assumed = result.results[label].record["profile"]
-        title = f"Slices {label}, profile {assumed['source']}: {assumed['label']} (dilated brain mask)"
+        title = f"{label} slices, {assumed['source']} FWHM {assumed['fwhm_mm']:.2f} mm, dilated brain mask"
         console.print(number_table(title, metrics, first_column="method"))
     for table in summary_tables(next(iter(result.results.values())).record):
         console.print(table)

@@ -171,7 +171,7 @@ def demo_figure(result: Result, truth: Volume) -> SliceFigure:
         Panel("fused - truth", result.fused.volume - reference, PanelKind.ERROR),
         weights_panel(result.fused, stack),
     )
-    title = f"5 mm slices ({PROFILES[0]}), profile estimated: {result.record['profile']['label']}"
+    title = f"5 mm slices ({PROFILES[0]}), estimated FWHM {result.record['profile']['fwhm_mm']:.2f} mm"
     return SliceFigure(panels, stack.grid, title, NO_EVIDENCE)
 
 

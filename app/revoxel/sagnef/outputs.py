@@ -201,7 +201,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     }
     if profile:
         facts["profile"] = (
-            f"{profile['label']} ({profile['source']}), std {profile['std_mm']:.2f} mm, "
+            f"FWHM {profile['fwhm_mm']:.2f} mm ({profile['source']}), std {profile['std_mm']:.2f} mm, "
             f"confidence {profile['confidence']:.2f}"
         )
     return facts

@@ -117,7 +117,7 @@ def _expert_request(plan: Plan, settings: SuperresolveSettings, estimate: Profil
 
 
 def _stack(plan: Plan, experts: ExpertRun) -> ExpertStack:
-    intensity = intensity_of(plan.scan, plan.fusion.percentiles)
+    intensity = intensity_of(plan.scan, plan.fusion.convention)
     low_on_high = experts.volumes[Expert.BSPLINE]
     return ExpertStack(experts.volumes, low_on_high, experts.high_grid, plan.axis, intensity)
 

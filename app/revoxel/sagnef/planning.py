@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from revoxel.core.geometry import isotropic_grid, slice_axis
 from revoxel.core.provenance import sha256_of
@@ -97,12 +97,9 @@ class FusionChoice:
         return self.gate.window if self.gate else 64
 
     @property
-    def percentiles(self) -> tuple[float, float] | None:
-        """Percentiles of the gate's intensity map; `None` for the default."""
-        if self.gate is None:
-            return None
-        lower, upper = self.gate.protocol["intensity"]["percentiles"]
-        return lower, upper
+    def convention(self) -> Mapping[str, Any] | None:
+        """Mode and percentiles of the gate's intensity map; `None` for the default."""
+        return self.gate.protocol["intensity"] if self.gate else None
 
     def weights_for(self, stack: ExpertStack) -> list[float]:
         """Global weights in the order of a stack."""

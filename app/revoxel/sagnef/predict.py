@@ -217,7 +217,7 @@ def _read_stack(request: PredictRequest, choice: FusionChoice, low: Volume, low_
         low,
         _same_direction(grid, low.grid, low_axis),
         reference=grid,
-        percentiles=choice.percentiles,
+        convention=choice.convention,
         max_tolerance_voxels=request.max_tolerance_voxels,
     )
 

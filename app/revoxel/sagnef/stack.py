@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from revoxel.core.intensity import IntensityMap, foreground_mask
 from revoxel.experts.names import Expert
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -133,7 +133,7 @@ def stack_volumes(
     axis: int,
     *,
     reference: Grid | None = None,
-    percentiles: Sequence[float] | None = None,
+    convention: Mapping[str, Any] | None = None,
     max_tolerance_voxels: float = MAX_TOLERANCE_VOXELS,
 ) -> ExpertStack:
     """Bring expert files of one scan onto one grid.
@@ -143,7 +143,7 @@ def stack_volumes(
         low: The scan.
         axis: Its slice axis, as an axis of the experts' grid.
         reference: Grid of the result; the first expert's by default.
-        percentiles: Of the intensity map, as the gate was trained with.
+        convention: Of the intensity map, as the gate was trained with.
         max_tolerance_voxels: Largest offset that is repaired by resampling a copy; more is an error.
 
     Returns:
@@ -166,18 +166,21 @@ def stack_volumes(
             aligned[expert] = resample(volume.data, volume.grid, grid)
             notes.append(f"{expert} lay {offset:.2f} voxels off the grid: a copy was resampled onto it")
     low_on_high = resample(low.data, low.grid, grid)
-    return ExpertStack(aligned, low_on_high, grid, axis, intensity_of(low, percentiles), tuple(notes))
+    return ExpertStack(aligned, low_on_high, grid, axis, intensity_of(low, convention), tuple(notes))
 
 
-def intensity_of(low: Volume, percentiles: Sequence[float] | None = None) -> IntensityMap:
-    """The one intensity map of a case: percentiles of the scan's foreground, never of a truth.
+def intensity_of(low: Volume, convention: Mapping[str, Any] | None = None) -> IntensityMap:
+    """The one intensity map of a case, from the scan's foreground, never from a truth.
 
     Args:
         low: The scan.
-        percentiles: Lower and upper percentile, as the gate was trained with.
+        convention: `mode` and `percentiles` that the gate was trained with; 0.5 and 99.5 by default.
     """
-    lower, upper = percentiles or DEFAULT_PERCENTILES
-    return IntensityMap.from_percentiles(low.data, foreground_mask(low.data), lower, upper)
+    mask = foreground_mask(low.data)
+    if convention and convention["mode"] == "zscore":
+        return IntensityMap.from_zscore(low.data, mask)
+    lower, upper = convention["percentiles"] if convention else DEFAULT_PERCENTILES
+    return IntensityMap.from_percentiles(low.data, mask, lower, upper)
 
 
 def displacement_voxels(grid: Grid, other: Grid) -> float:
