@@ -16,7 +16,7 @@ from revoxel.core.compute import resolve_device, set_seed
 from revoxel.core.geometry import Grid, resample
 from revoxel.core.provenance import read_sidecar, sha256_of, write_sidecar
 from revoxel.core.pulses import Pulse
-from revoxel.core.volumes import Volume, read_volume, write_volume
+from revoxel.core.volumes import Volume, read_volume, volume_sidecar, write_volume
 from revoxel.experts.bspline import bspline
 from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
 from revoxel.experts.external import run_external
@@ -210,7 +210,7 @@ def _found(request: ExpertRequest, expert: Expert, record: dict[str, object]) ->
     if request.out_dir is None or request.overwrite or not request.path_of(expert).exists():
         return None
     path = request.path_of(expert)
-    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    sidecar = volume_sidecar(path)
     known = read_sidecar(sidecar) if sidecar.exists() else {}
     changed = sorted(name for name, value in record.items() if known.get(name) != value)
     if changed:
@@ -229,7 +229,7 @@ def _keep(
     record: dict[str, object],
 ) -> None:
     path = request.path_of(expert)
-    sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
+    sidecar = volume_sidecar(path)
     seconds = round(run.seconds[expert], 2)
     # The volume comes last: its presence says that the pair is complete.
     path.unlink(missing_ok=True)
