@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from revoxel.core.pulses import Pulse
+    from revoxel.experts.names import Expert
     from revoxel.experts.profiles import SliceProfile
 
 
@@ -77,3 +78,20 @@ def parse_companions(texts: Sequence[str]) -> dict[Pulse, Path]:
             raise ValueError(msg)
         companions[Pulse(name)] = Path(file)
     return companions
+
+
+def named_tools(eclare: Path | None, smore: Path | None, unires: Path | None) -> dict[Expert, Path]:
+    """Collect the executables of the original tools that the user named.
+
+    Args:
+        eclare: `run-eclare`, if named.
+        smore: `run-smore`, if named.
+        unires: `unires`, if named.
+
+    Returns:
+        Executable by expert.
+    """
+    from revoxel.experts.names import Expert
+
+    tools = {Expert.ECLARE: eclare, Expert.SMORE: smore, Expert.UNIRES: unires}
+    return {expert: path for expert, path in tools.items() if path is not None}

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from revoxel.cli.options import DebugOption, DeviceOption, OverwriteOption, ThreadsOption
+from revoxel.cli.options import (
+    ConsistencyOption,
+    DebugOption,
+    DeviceOption,
+    ExactOption,
+    ExtrapolationOption,
+    MemoryOption,
+    OverwriteOption,
+    ThreadsOption,
+)
 from revoxel.cli.progress import stage_bars
 
 
@@ -30,14 +39,10 @@ def predict(
     ref: Annotated[
         Path | None, typer.Option(help="Volume whose grid the result gets; the first expert's by default.")
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Reference path of the gate (slower).")] = False,
-    consistency: Annotated[
-        bool, typer.Option("--consistency/--no-consistency", help="Pull the result onto the slices.")
-    ] = True,
-    allow_extrapolation: Annotated[
-        bool, typer.Option("--allow-extrapolation", help="Accept slices outside the model's range.")
-    ] = False,
-    memory_gb: Annotated[float, typer.Option(min=0.1, help="Bound for the gate's activations.")] = 1.0,
+    exact: ExactOption = False,
+    consistency: ConsistencyOption = True,
+    allow_extrapolation: ExtrapolationOption = False,
+    memory_gb: MemoryOption = 1.0,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,

@@ -6,54 +6,51 @@ from typing import Annotated, Literal
 import typer
 
 from revoxel.cli.options import (
+    ColdOption,
+    CompanionsOption,
+    ConsistencyOption,
     DebugOption,
     DeviceOption,
     DryRunOption,
+    EclareOption,
+    ExactOption,
+    ExtrapolationOption,
+    MemoryOption,
     OverwriteOption,
+    ProfileOption,
+    ScanArgument,
     SeedOption,
+    SmoreOption,
     ThreadsOption,
+    UniresOption,
+    VoxelOption,
 )
-from revoxel.cli.parsing import parse_companions, parse_profile, parse_voxel_mm
+from revoxel.cli.parsing import named_tools, parse_companions, parse_profile, parse_voxel_mm
 from revoxel.cli.progress import stage_bars
-
-EXTERNAL = "Original tools (run in their own environment instead of the embedded experts)"
 
 
 def superresolve(
-    scan: Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a DICOM series folder.")],
+    scan: ScanArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path(),
     pulse: Annotated[str, typer.Option(help="t1c, t1n, t2f or t2w; auto reads name or sidecar.")] = "auto",
-    profile: Annotated[
-        str, typer.Option(help="Slice profile: auto, gauss:FWHM, rect:WIDTH, slr:WIDTH (mm) or FILE.npy.")
-    ] = "auto",
-    voxel_mm: Annotated[
-        str, typer.Option(help="Isotropic voxel size in mm, or native for the in-plane size.")
-    ] = "1.0",
+    profile: ProfileOption = "auto",
+    voxel_mm: VoxelOption = "1.0",
     fusion: Annotated[
         Literal["gate", "simplex", "mean"],
         typer.Option(help="simplex: one weight per expert for the volume."),
     ] = "gate",
-    allow_extrapolation: Annotated[
-        bool, typer.Option("--allow-extrapolation", help="Accept slices closer than 2 or farther than 9 mm.")
-    ] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Reference path of the gate (slower).")] = False,
-    consistency: Annotated[
-        bool, typer.Option("--consistency/--no-consistency", help="Pull the result onto the slices.")
-    ] = True,
+    allow_extrapolation: ExtrapolationOption = False,
+    exact: ExactOption = False,
+    consistency: ConsistencyOption = True,
     keep_experts: Annotated[
         bool, typer.Option("--keep-experts/--no-keep-experts", help="Keep the experts' volumes.")
     ] = True,
-    cold: Annotated[bool, typer.Option("--cold", help="Do without the shipped warm starts.")] = False,
-    companions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with", help="Further pulse of the patient, PULSE=FILE; repeatable.", metavar="PULSE=FILE"
-        ),
-    ] = None,
-    memory_gb: Annotated[float, typer.Option(min=0.1, help="Bound for the gate's activations.")] = 1.0,
-    eclare_exe: Annotated[Path | None, typer.Option(help="run-eclare.", rich_help_panel=EXTERNAL)] = None,
-    smore_exe: Annotated[Path | None, typer.Option(help="run-smore.", rich_help_panel=EXTERNAL)] = None,
-    unires_exe: Annotated[Path | None, typer.Option(help="unires.", rich_help_panel=EXTERNAL)] = None,
+    cold: ColdOption = False,
+    companions: CompanionsOption = None,
+    memory_gb: MemoryOption = 1.0,
+    eclare_exe: EclareOption = None,
+    smore_exe: SmoreOption = None,
+    unires_exe: UniresOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -72,12 +69,10 @@ def superresolve(
     from rich.console import Console
 
     from revoxel.core.compute import set_threads
-    from revoxel.experts.names import Expert
     from revoxel.sagnef.outputs import plan_table, summary_tables
     from revoxel.sagnef.pipeline import carry_out
     from revoxel.sagnef.planning import FusionKind, SuperresolveSettings, plan_superresolve
 
-    executables = {Expert.ECLARE: eclare_exe, Expert.SMORE: smore_exe, Expert.UNIRES: unires_exe}
     settings = SuperresolveSettings(
         pulse=pulse,
         profile=parse_profile(profile),
@@ -88,7 +83,7 @@ def superresolve(
         consistency=consistency,
         keep_experts=keep_experts,
         companions=parse_companions(companions or []),
-        external={expert: path for expert, path in executables.items() if path is not None},
+        external=named_tools(eclare_exe, smore_exe, unires_exe),
         cold=cold,
         memory_gb=memory_gb,
         device=device,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from revoxel.core.compute import resolve_device
 from revoxel.core.geometry import isotropic_grid, slice_axis
 from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse, Spacing
@@ -176,6 +177,7 @@ def plan_superresolve(path: Path, out_dir: Path, settings: SuperresolveSettings)
         ValueError: If the scan is no usable thick-slice volume, or no model fits.
         FileExistsError: If results exist and `overwrite` is off.
     """
+    resolve_device(settings.device)  # an absent device must not be found after a minute of computing
     paths = OutputPaths(out_dir, volume_stem(path))
     paths.refuse_existing(overwrite=settings.overwrite)
     scan = read_volume(path)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import yaml
 
+from revoxel.core.compute import resolve_device
 from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, Grid, resample, slice_axis, thick_grid
 from revoxel.core.provenance import read_sidecar, sha256_of
 from revoxel.core.volumes import Volume, read_volume, volume_sidecar, volume_stem
@@ -156,6 +157,7 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
         FileExistsError: If results exist and `overwrite` is off.
         OSError: If a result cannot be written.
     """
+    resolve_device(request.device)
     paths = OutputPaths(request.out.parent, volume_stem(request.out), request.out.name)
     paths.refuse_existing(overwrite=request.overwrite)
     low = read_volume(request.low)
