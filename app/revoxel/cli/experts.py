@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from revoxel.cli.options import (
+    ColdOption,
+    CompanionsOption,
     DebugOption,
     DeviceOption,
     DryRunOption,
+    EclareOption,
     OverwriteOption,
+    ProfileOption,
+    ScanArgument,
     SeedOption,
+    SmoreOption,
     ThreadsOption,
+    UniresOption,
+    VoxelOption,
 )
-from revoxel.cli.parsing import parse_companions, parse_profile, parse_voxel_mm
+from revoxel.cli.parsing import named_tools, parse_companions, parse_profile, parse_voxel_mm
 from revoxel.cli.progress import stage_bars
 
 if TYPE_CHECKING:
@@ -22,41 +30,20 @@ if TYPE_CHECKING:
     from revoxel.experts.names import Expert
     from revoxel.experts.run import ExpertRequest, ExpertRun
 
-EXTERNAL = "Original tools (run in their own environment instead of the embedded experts)"
-
 
 def experts(
-    scan: Annotated[Path, typer.Argument(help="NIfTI, NRRD or MHA file, or a DICOM series folder.")],
+    scan: ScanArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")],
     names: Annotated[
         str, typer.Option("--experts", help="Which experts, separated by commas.", metavar="A,B,..")
     ] = "BSPLINE,ECLARE,SMORE,UNIRES",
-    profile: Annotated[
-        str, typer.Option(help="Slice profile: auto, gauss:FWHM, rect:WIDTH, slr:WIDTH (mm) or FILE.npy.")
-    ] = "auto",
-    voxel_mm: Annotated[
-        str, typer.Option(help="Isotropic voxel size in mm, or native for the in-plane size.")
-    ] = "1.0",
-    cold: Annotated[bool, typer.Option("--cold", help="Do without the shipped warm starts.")] = False,
-    companions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with", help="Further pulse of the patient, PULSE=FILE; repeatable.", metavar="PULSE=FILE"
-        ),
-    ] = None,
-    eclare_exe: Annotated[
-        Path | None, typer.Option(help="run-eclare of PyPI's eclare.", rich_help_panel=EXTERNAL)
-    ] = None,
-    smore_exe: Annotated[
-        Path | None,
-        typer.Option(
-            help="run-smore of gitlab.com/iacl/smore (PyPI's smore is another program).",
-            rich_help_panel=EXTERNAL,
-        ),
-    ] = None,
-    unires_exe: Annotated[
-        Path | None, typer.Option(help="unires of github.com/brudfors/UniRes.", rich_help_panel=EXTERNAL)
-    ] = None,
+    profile: ProfileOption = "auto",
+    voxel_mm: VoxelOption = "1.0",
+    cold: ColdOption = False,
+    companions: CompanionsOption = None,
+    eclare_exe: EclareOption = None,
+    smore_exe: SmoreOption = None,
+    unires_exe: UniresOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -75,11 +62,9 @@ def experts(
 
     from revoxel.core.compute import set_threads
     from revoxel.core.volumes import read_volume, volume_stem
-    from revoxel.experts.names import Expert
     from revoxel.experts.run import ExpertRequest, run_experts
 
     set_threads(threads)
-    executables = {Expert.ECLARE: eclare_exe, Expert.SMORE: smore_exe, Expert.UNIRES: unires_exe}
     request = ExpertRequest(
         volume=read_volume(scan),
         experts=_parse_experts(names),
@@ -88,7 +73,7 @@ def experts(
         out_dir=out,
         stem=volume_stem(scan),
         cold=cold,
-        external={expert: path for expert, path in executables.items() if path is not None},
+        external=named_tools(eclare_exe, smore_exe, unires_exe),
         companions={pulse: read_volume(path) for pulse, path in parse_companions(companions or []).items()},
         device=device,
         seed=seed,

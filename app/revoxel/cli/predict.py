@@ -15,7 +15,7 @@ from revoxel.cli.options import (
     OverwriteOption,
     ThreadsOption,
 )
-from revoxel.cli.progress import stage_bars
+from revoxel.cli.progress import show_result, stage_bars
 
 
 def predict(
@@ -53,11 +53,8 @@ def predict(
     Example: revoxel predict --spacing 5mm --pulse t1c --lr scan.nii.gz -o fused.nii.gz --experts
     scan_SR-BSPLINE.nii.gz,scan_SR-ECLARE.nii.gz,scan_SR-SMORE.nii.gz,scan_SR-UNIRES.nii.gz
     """
-    from rich.console import Console
-
     from revoxel.core.compute import set_threads
     from revoxel.core.pulses import Pulse, Spacing
-    from revoxel.sagnef.outputs import summary_tables
     from revoxel.sagnef.predict import PredictRequest, SourceConfiguration, parse_experts
     from revoxel.sagnef.predict import predict as fuse_files
 
@@ -81,7 +78,4 @@ def predict(
     set_threads(threads)
     with stage_bars() as progress:
         result = fuse_files(request, progress)
-    console = Console()
-    for table in summary_tables(result.record):
-        console.print(table)
-    console.print(f"volume   {result.paths.fused}\npicture  {result.paths.figure}", soft_wrap=True)
+    show_result(result)

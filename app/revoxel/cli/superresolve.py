@@ -26,7 +26,7 @@ from revoxel.cli.options import (
     VoxelOption,
 )
 from revoxel.cli.parsing import named_tools, parse_companions, parse_profile, parse_voxel_mm
-from revoxel.cli.progress import stage_bars
+from revoxel.cli.progress import show_result, stage_bars
 
 
 def superresolve(
@@ -69,7 +69,7 @@ def superresolve(
     from rich.console import Console
 
     from revoxel.core.compute import set_threads
-    from revoxel.sagnef.outputs import plan_table, summary_tables
+    from revoxel.sagnef.outputs import plan_table
     from revoxel.sagnef.pipeline import carry_out
     from revoxel.sagnef.planning import FusionKind, SuperresolveSettings, plan_superresolve
 
@@ -92,12 +92,9 @@ def superresolve(
     )
     set_threads(threads)
     plan = plan_superresolve(scan, out, settings)
-    console = Console()
     if dry_run:
-        console.print(plan_table(plan))
+        Console().print(plan_table(plan))
         return
     with stage_bars() as progress:
         result = carry_out(plan, settings, progress=progress)
-    for table in summary_tables(result.record):
-        console.print(table)
-    console.print(f"volume   {result.paths.fused}\npicture  {result.paths.figure}", soft_wrap=True)
+    show_result(result)
