@@ -72,3 +72,6 @@ ExtrapolationOption = Annotated[
     typer.Option("--allow-extrapolation", help="Accept slices outside the models' range."),
 ]
 MemoryOption = Annotated[float, typer.Option(min=0.1, help="Bound for the gate's activations, GB.")]
+KeepExpertsOption = Annotated[
+    bool, typer.Option("--keep-experts/--no-keep-experts", help="Keep the experts' volumes.")
+]

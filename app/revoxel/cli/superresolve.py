@@ -15,6 +15,7 @@ from revoxel.cli.options import (
     EclareOption,
     ExactOption,
     ExtrapolationOption,
+    KeepExpertsOption,
     MemoryOption,
     OverwriteOption,
     ProfileOption,
@@ -42,9 +43,7 @@ def superresolve(
     allow_extrapolation: ExtrapolationOption = False,
     exact: ExactOption = False,
     consistency: ConsistencyOption = True,
-    keep_experts: Annotated[
-        bool, typer.Option("--keep-experts/--no-keep-experts", help="Keep the experts' volumes.")
-    ] = True,
+    keep_experts: KeepExpertsOption = True,
     cold: ColdOption = False,
     companions: CompanionsOption = None,
     memory_gb: MemoryOption = 1.0,
