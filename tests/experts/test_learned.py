@@ -34,9 +34,7 @@ def test_an_untrained_network_is_the_bspline(recipe, ratio):
     low = torch.rand(4, 12, 6)
     problem = SliceProblem(low, n_high, 1.0, ratio, SliceProfile.gauss(ratio))
     network = start_network(ratio, recipe, None, seed=0)
-    fine = super_resolve_planes(
-        network, low, PhaseGrid(6, network.config.n_phases, n_high, ratio)
-    )
+    fine = super_resolve_planes(network, low, PhaseGrid(6, network.config.n_phases, n_high, ratio))
     tolerance = 1e-5 if ratio == 3.0 else 0.05
     torch.testing.assert_close(fine, bspline(problem), atol=tolerance, rtol=0)
 
@@ -72,7 +70,9 @@ def test_planes_without_structure_are_refused():
     network = start_network(3.0, replace(SMORE, n_channels=8, n_blocks=1), None, 0)
     plan = TrainingPlan(n_steps=2)
     with pytest.raises(ValueError, match="hold tissue"):
-        train_on_planes(network, [torch.zeros(3, 40, 40)], [Degradation(3.0, SliceProfile.gauss(3), 12)], plan)
+        train_on_planes(
+            network, [torch.zeros(3, 40, 40)], [Degradation(3.0, SliceProfile.gauss(3), 12)], plan
+        )
 
 
 @pytest.mark.parametrize("expert", list(RECIPES))
