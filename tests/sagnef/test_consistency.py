@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laws import assert_gradient
+from revoxel.core.metrics import psnr
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.slices import SliceOperator
 from revoxel.sagnef.consistency import (
@@ -100,6 +101,19 @@ def test_gradient_equals_finite_differences():
     thick = operator(n_high=10)
     volume, low = columns(10, 0)[:1, :2], columns(thick.n_low, 1)[:1, :2]
     assert_gradient(lambda v: data_consistency(v, low, thick), volume.requires_grad_())
+
+
+@pytest.mark.parametrize(("assumed", "helps"), [("rect:5", True), ("gauss:3.35", True), ("gauss:6", False)])
+def test_profile_of_the_right_width_helps_and_a_wide_one_harms(brain, assumed, helps):
+    # gauss:3.35 has the variance of rect:5, which is all that the estimator finds out.
+    truth = torch.tensor(brain[..., :35])
+    low = operator(35, 5.0, "rect:5").forward(truth)
+    interpolated = torch.nn.functional.interpolate(low, size=35, mode="linear")
+    before, after = (
+        psnr(volume.numpy(), truth.numpy(), data_range=140.0)
+        for volume in (interpolated, data_consistency(interpolated, low, operator(35, 5.0, assumed)))
+    )
+    assert (after > before + 0.1) if helps else (after < before)
 
 
 def test_strength_fades_out_before_the_step_is_switched_off():

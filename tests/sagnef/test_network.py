@@ -118,6 +118,25 @@ def test_exported_graph_equals_the_original():
     torch.testing.assert_close(exported(x), network(x))
 
 
+@pytest.mark.slow
+@pytest.mark.reference
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_runtime_gives_the_same_result_on_another_size(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = gate(residual=True, disagreement=True)
+    free = torch.export.Dim.AUTO
+    shapes = ({0: free, 2: free, 3: free, 4: free},)
+    program = torch.onnx.export(
+        network, (stack(16, 16, 16),), dynamo=True, dynamic_shapes=shapes, verbose=False
+    )
+    program.save(tmp_path / "gate.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "gate.onnx")
+    x = stack(24, 16, 20)
+    outputs = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for ours, exported in zip(network(x), outputs, strict=True):
+        torch.testing.assert_close(torch.from_numpy(exported), ours, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"wf": 12}, {"wf": 0}, {"in_ch": 3}, {"in_ch": 6}, {"n_profile": 3}, {"n_experts": 1, "in_ch": 1}],
