@@ -15,7 +15,8 @@ from revoxel.cli.options import (
     OverwriteOption,
     ThreadsOption,
 )
-from revoxel.cli.progress import show_result, stage_bars
+from revoxel.cli.progress import stage_bars
+from revoxel.cli.results import show_result
 
 
 def predict(

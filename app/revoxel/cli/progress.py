@@ -1,4 +1,4 @@
-"""What the long verbs show: a bar per stage on stderr, so that results can be piped; then a summary."""
+"""Progress bars of the long verbs: one line per stage, on stderr so that results can be piped."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import TaskID
-
-    from revoxel.sagnef.outputs import Result
 
 
 @contextmanager
@@ -33,17 +31,3 @@ def stage_bars() -> Iterator[Callable[[str, float], None]]:
             bars.update(tasks[stage], completed=share)
 
         yield report
-
-
-def show_result(result: Result) -> None:
-    """Print the one-screen summary of a fusion, and where to look.
-
-    Args:
-        result: What was fused.
-    """
-    from revoxel.sagnef.outputs import summary_tables
-
-    console = Console()
-    for table in summary_tables(result.record):
-        console.print(table)
-    console.print(f"volume   {result.paths.fused}\npicture  {result.paths.figure}", soft_wrap=True)

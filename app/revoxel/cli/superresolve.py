@@ -27,7 +27,8 @@ from revoxel.cli.options import (
     VoxelOption,
 )
 from revoxel.cli.parsing import named_tools, parse_companions, parse_profile, parse_voxel_mm
-from revoxel.cli.progress import show_result, stage_bars
+from revoxel.cli.progress import stage_bars
+from revoxel.cli.results import show_result
 
 
 def superresolve(
