@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from revoxel.core.provenance import sha256_of
 from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
@@ -19,9 +19,6 @@ from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_f
 from revoxel.sagnef.planning import Plan, SuperresolveSettings, plan_superresolve
 from revoxel.sagnef.profile_trust import judge_profile, profile_record, profile_widths
 from revoxel.sagnef.stack import ExpertStack, intensity_of
-
-if TYPE_CHECKING:
-    pass
 
 Progress = Callable[[str, float], None]
 Runner = Callable[[ExpertRequest, Progress | None], ExpertRun]
@@ -137,7 +134,7 @@ def _fusion_settings(
 
 
 def _record(plan: Plan, settings: SuperresolveSettings) -> dict[str, Any]:
-    inputs = {"lr": plan.scan, **plan.companions}
+    inputs = {"lr": plan.scan, **{pulse.value: volume for pulse, volume in plan.companions.items()}}
     return {
         "inputs": {name: _file_record(volume.path) for name, volume in inputs.items() if volume.path},
         "pulse": plan.pulse,

@@ -280,7 +280,7 @@ def _fusion_settings(
 
 
 def _record(request: PredictRequest, choice: FusionChoice, separation_mm: float, axis: int) -> dict[str, Any]:
-    inputs = {"lr": request.low, **request.experts}
+    inputs = {"lr": request.low, **{expert.value: path for expert, path in request.experts.items()}}
     if request.reference:
         inputs["ref"] = request.reference
     return {
