@@ -111,7 +111,7 @@ class TrainingUpdate:
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         if not torch.isfinite(output["loss"]):
             msg = (
-                f"loss must be finite, got {float(output['loss'])} in iteration {engine.state.iteration}; "
+                f"loss must be finite, got {float(output['loss'].detach())} in iteration {engine.state.iteration}; "
                 "lower the learning rate or use --amp_dtype float32."
             )
             raise RuntimeError(msg)

@@ -1,0 +1,62 @@
+"""Checkpoints hold plain values, load safely, and are refused for another purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from revoxel.core.checkpoints import load_checkpoint, save_checkpoint
+from revoxel.core.pulses import Pulse
+
+PROTOCOL = {"system": "sagnef", "pulse": Pulse.t1c, "window": (48, 48, 48)}
+
+
+def test_checkpoint_round_trips_with_weights_only(tmp_path: Path) -> None:
+    states = {
+        "model": {"a": MetaTensor(torch.arange(3.0))},
+        "loss": np.float64(0.5),
+        "epoch": 3,
+        "path": tmp_path,
+    }
+    path = save_checkpoint(tmp_path / "new" / "c.pt", states, PROTOCOL)
+    plain = torch.load(path, weights_only=True)
+    assert type(plain["model"]["a"]) is torch.Tensor
+    checkpoint = load_checkpoint(path, PROTOCOL)
+    assert checkpoint.states["loss"] == 0.5
+    assert checkpoint.states["epoch"] == 3
+    assert torch.equal(checkpoint.states["model"]["a"], torch.arange(3.0))
+
+
+def test_checkpoint_for_something_else_names_both_values(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "c.pt", {"model": {}}, PROTOCOL)
+    with pytest.raises(ValueError, match=r"pulse: wanted 't2f', got 't1c'"):
+        load_checkpoint(path, {"pulse": "t2f"})
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 broken"])
+def test_damaged_checkpoint_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"c\.pt"):
+        load_checkpoint(path)
+
+
+def test_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.ones(1)}, tmp_path / "c.pt")
+    with pytest.raises(ValueError, match="format"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+def test_missing_checkpoint_teaches(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train one"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+def test_objects_are_refused_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="object"):
+        save_checkpoint(tmp_path / "c.pt", {"model": object()}, {})
+    assert list(tmp_path.iterdir()) == []
