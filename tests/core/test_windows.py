@@ -111,12 +111,16 @@ def test_activity_may_be_a_function_of_the_input():
     torch.testing.assert_close(by_function, by_mask)
 
 
-def test_memory_bound_sets_the_windows_at_once_and_changes_nothing():
-    x = volume((30, 30, 30))
-    small, large = FastWindowInferer(16, memory_gb=0.001), FastWindowInferer(16, memory_gb=1)
-    assert small.n_windows_at_once == 1
-    assert large.n_windows_at_once > 100
-    torch.testing.assert_close(small(x, Pointwise()), large(x, Pointwise()))
+def test_memory_bound_sets_the_windows_at_once():
+    assert FastWindowInferer(16, memory_gb=0.001).n_windows_at_once == 1
+    assert FastWindowInferer(16, memory_gb=1).n_windows_at_once == 256
+
+
+@pytest.mark.cuda
+def test_batched_windows_on_a_gpu_equal_single_ones():
+    x = volume((30, 30, 30)).cuda()
+    single, batched = FastWindowInferer(16, memory_gb=0.001), FastWindowInferer(16, memory_gb=0.1)
+    torch.testing.assert_close(batched(x, Pointwise()), single(x, Pointwise()))
 
 
 def test_progress_counts_up_to_the_total():
