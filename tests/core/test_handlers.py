@@ -13,6 +13,7 @@ from monai.utils import set_determinism
 from torch.utils.data import DataLoader
 
 from revoxel.core import handlers as h
+from revoxel.core import iterations as it
 from revoxel.core.checkpoints import load_checkpoint
 
 CPU = torch.device("cpu")
@@ -43,16 +44,16 @@ class Run:
         loader = DataLoader(items, batch_size=2)
         self.network = torch.nn.Linear(4, 1)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr)
-        loss, precision = PartsLoss(), h.Precision(dtype)
+        loss, precision = PartsLoss(), it.Precision(dtype)
         shared: dict[str, Any] = {"device": CPU, "network": self.network, "decollate": False}
         self.evaluator = SupervisedEvaluator(
             val_data_loader=loader,
-            iteration_update=h.EvaluationUpdate(loss, precision),
-            key_val_metric={h.VALIDATION_LOSS: h.mean_loss()},
-            additional_metrics={h.LOSS_PARTS: h.ComponentMeans()},
+            iteration_update=it.EvaluationUpdate(loss, precision),
+            key_val_metric={h.VALIDATION_LOSS: it.mean_loss()},
+            additional_metrics={h.LOSS_PARTS: it.ComponentMeans()},
             **shared,
         )
-        update = h.TrainingUpdate(precision)
+        update = it.TrainingUpdate(precision)
         stopping = h.EarlyStopping(self.evaluator, patience)
         states = {
             "model": self.network,
@@ -66,8 +67,8 @@ class Run:
             optimizer=self.optimizer,
             loss_function=loss,
             iteration_update=update,
-            key_train_metric={"train_loss": h.mean_loss()},
-            additional_metrics={h.LOSS_PARTS: h.ComponentMeans()},
+            key_train_metric={"train_loss": it.mean_loss()},
+            additional_metrics={h.LOSS_PARTS: it.ComponentMeans()},
             train_handlers=[
                 ValidationHandler(1, self.evaluator),
                 stopping,
@@ -156,4 +157,4 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 def test_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="amp_dtype"):
-        h.Precision("int8")
+        it.Precision("int8")

@@ -10,7 +10,7 @@ import torch
 
 import tiny_study
 from revoxel.core.bundles import bundles_root
-from revoxel.core.handlers import Precision
+from revoxel.core.iterations import Precision
 from revoxel.experts.names import Expert
 from revoxel.sagnef import SAGNEF, training
 

@@ -19,7 +19,7 @@ from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from revoxel.core.handlers import Precision
+    from revoxel.core.iterations import Precision
     from revoxel.core.manifest import Split
     from revoxel.sagnef.network import SAGNEF
 
