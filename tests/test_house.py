@@ -27,7 +27,9 @@ USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqd
 def python(code: str, executable: str | Path = sys.executable, cwd: Path | None = None) -> str:
     """Run a line in a fresh interpreter and return what it prints."""
     command = [str(executable), "-W", "ignore", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd).stdout.strip()
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
 
 
 def fastest(code: str, repeats: int = 3) -> float:
