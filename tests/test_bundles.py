@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ import jsonschema
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser, ConfigWorkflow, run, verify_metadata, verify_net_in_out
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
 from typer.testing import CliRunner
 
 import tiny_study
@@ -22,7 +24,7 @@ from revoxel.cli.bundles import app
 from revoxel.core.bundles import bundle_sources, check_bundle
 from revoxel.core.handlers import read_epoch_log
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.sagnef.gates import load_gate
+from revoxel.sagnef.gates import adopt_checkpoint, load_gate
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sagnef_{spacing}_{pulse}" for spacing in Spacing for pulse in Pulse]
@@ -57,7 +59,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_bundle_has_every_property_that_monai_asks_for(name: str, manifest: Path, tmp_path: Path) -> None:
     folder = ROOT / "bundles" / name / "configs"
-    # MONAI builds every part to see whether it is there, so each bundle is given cases and needs no weights.
+    # MONAI builds every part to see whether it is there, so each bundle is given cases.
     given = {"manifest": str(manifest), "spacing": "5mm", "pulse": "t1c", "out_root": str(tmp_path)}
     for graph, kind in (("train", "train"), ("evaluate", "infer"), ("inference", "infer")):
         path = str(folder / f"{graph}.json")
@@ -176,6 +178,19 @@ def test_named_checkpoint_is_a_gate(trained: Path) -> None:
     gate = load_gate(path, pulse=Pulse.t1c, spacing=Spacing.mm5)
     assert gate.window == 32
     assert gate.protocol["intensity"]["percentiles"] == [0.5, 99.5]
+
+
+@pytest.mark.slow
+def test_monai_loads_the_adopted_network(trained: Path, tmp_path: Path) -> None:
+    name = "sagnef_5mm_t1c"
+    folder = tmp_path / name
+    shutil.copytree(ROOT / "bundles" / name / "configs", folder / "configs")
+    config = folder / "configs" / "inference.json"
+    config.write_text(config.read_text().replace('"wf": 16', '"wf": 8'))
+    path = adopt_checkpoint(name, _trained_gate(trained)["ckpt_path"], root=tmp_path)
+    network = load(name, bundle_dir=str(tmp_path), workflow_type="inference", key_in_ckpt="model")
+    saved = torch.load(path, weights_only=True)["model"]
+    assert all(torch.equal(saved[key], value) for key, value in network.state_dict().items())
 
 
 @pytest.mark.slow
