@@ -41,6 +41,7 @@ def estimate_profile(
         "standard deviation": f"{result.std_mm:.2f} mm, 80 % interval {low:.2f} to {high:.2f} mm",
         "equivalent FWHM": f"{result.fwhm_mm:.2f} mm",
         "by in-plane axis": ", ".join(f"{std_mm:.2f} mm" for std_mm in result.reference_std_mm) or "none",
+        "tissue inside": f"weight {result.inside_share:.2f} against the head with its outline",
         "confidence": f"{result.confidence:.2f} that the width is within 15 %",
         "use": f"--profile {result.profile.label}"
         + ("" if result.trusted else " (header, not the estimate)"),

@@ -20,7 +20,7 @@ from revoxel.core.geometry import MIN_ANISOTROPY, resample
 from revoxel.core.intensity import foreground_mask
 from revoxel.core.metrics import psnr
 from revoxel.core.volumes import Volume
-from revoxel.experts.axis_energy import difference
+from revoxel.experts.axis_energy import centred, difference
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.simulate import simulate
 
@@ -126,8 +126,7 @@ def _log_ratios(data: NDArray[np.float32], tissue: NDArray[np.bool_]) -> Three:
 
 
 def _log_rms(data: NDArray[np.float32], tissue: NDArray[np.bool_], axis: int) -> float:
-    centred = tuple(slice(1, -1) if other == axis else slice(None) for other in range(3))
-    rough = difference(data, 2, axis)[centred][tissue]
+    rough = centred(difference(data, 2, axis), 2, axis)[tissue]
     return 0.5 * float(np.log(np.mean(rough**2, dtype=np.float64) + _TINY))
 
 

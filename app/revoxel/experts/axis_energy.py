@@ -34,3 +34,11 @@ def log_energy(data: NDArray[np.float32]) -> float:
     """Natural logarithm of the sum of squares."""
     flat = data.ravel()
     return float(np.log(np.dot(flat, flat) + _TINY))
+
+
+def centred(rough: NDArray[np.float32], order: int, axis: int) -> NDArray[np.float32]:
+    """The part of `difference` whose windows are centred on voxels (even order): the shape of the data."""
+    margin = order // 2
+    kept = [slice(None)] * rough.ndim
+    kept[axis] = slice(margin, rough.shape[axis] - margin)
+    return rough[tuple(kept)]
