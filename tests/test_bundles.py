@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,17 @@ def _run(run_id: str, graph: str, **overrides: Any) -> None:
     run(run_id=run_id, **settings)
 
 
-def _run_line(folder: Path, **overrides: Any) -> None:
+def _run_line(folder: Path, graphs: Sequence[str], launcher: Sequence[str], **overrides: Any) -> None:
     """The documented line in a shell, with relative paths, from a folder that is not the checkout."""
     bundle = os.path.relpath(ROOT / "bundles" / "sagnef_5mm_t1c", folder)
-    arguments = {"config_file": f"{bundle}/configs/train.json", "bundle_root": bundle, **overrides}
+    configs = [f"{bundle}/configs/{graph}.json" for graph in graphs]
+    arguments = {
+        "config_file": configs if len(configs) > 1 else configs[0],
+        "bundle_root": bundle,
+        **overrides,
+    }
     flags = [part for key, value in arguments.items() for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", "training", *flags]
+    command = [sys.executable, "-m", *launcher, "monai.bundle", "run", "training", *flags]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
 
@@ -146,7 +152,7 @@ def _run_line(folder: Path, **overrides: Any) -> None:
 def trained(manifest: Path) -> Path:
     """Folder with a study, trained for two epochs by the documented line and continued for a third."""
     folder = manifest.parent
-    _run_line(folder, manifest=manifest.name, fold="fold0", out_root="out", epochs=2, **TINY)
+    _run_line(folder, ["train"], [], manifest=manifest.name, fold="fold0", out_root="out", epochs=2, **TINY)
     tiny = {**TINY, "patch_size": [32, 32, 32]}
     _run("training", "train", manifest=manifest, fold="fold0", out_root=folder / "out", epochs=3, **tiny)
     return folder
@@ -178,6 +184,16 @@ def test_named_checkpoint_is_a_gate(trained: Path) -> None:
     gate = load_gate(path, pulse=Pulse.t1c, spacing=Spacing.mm5)
     assert gate.window == 32
     assert gate.protocol["intensity"]["percentiles"] == [0.5, 99.5]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_gate(manifest: Path) -> None:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    overrides = {"manifest": manifest.name, "out_root": "two", "epochs": 1, **TINY}
+    _run_line(manifest.parent, ["train", "multi_gpu_train"], launcher, **overrides)
+    models = manifest.parent / "two" / "5mm" / "model_data" / "t1c" / "fold0"
+    assert len(read_epoch_log(models / "training_log.csv")) == 1
+    load_gate(next(models.glob("model_epoch001*.pt")))
 
 
 @pytest.mark.slow
