@@ -16,7 +16,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from revoxel.core.geometry import Grid, offset_voxels, resample, slice_axis
+from revoxel.core.geometry import (
+    SAME_GRID_TOLERANCE_VOXELS,
+    Grid,
+    offset_voxels,
+    resample,
+    slice_axis,
+)
 from revoxel.core.volumes import Volume, read_volume, write_volume
 from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
@@ -162,7 +168,7 @@ def _on_grid(result: Volume, high_grid: Grid, expert: Expert) -> NDArray[np.floa
             f"{MAX_OFFSET_VOXELS:g} voxels, got an offset of {offset:.3g} voxels; its geometry is wrong."
         )
         raise ValueError(msg)
-    if offset_voxels(high_grid, result.grid) == 0:
+    if offset_voxels(high_grid, result.grid) <= SAME_GRID_TOLERANCE_VOXELS:
         return result.data
     return resample(result.data, result.grid, high_grid)
 
