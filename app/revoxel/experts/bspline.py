@@ -30,5 +30,5 @@ def spline_weights(n_from: int, n_to: int, step: float) -> Tensor:
         n_to: Number of samples wanted.
         step: Distance of the wanted samples in units of the given ones.
     """
-    positions = (np.arange(n_to) + 0.5) * step - 0.5
+    positions = (np.arange(n_to, dtype=np.float64) + 0.5) * step - 0.5
     return torch.from_numpy(interpolation_matrix(n_from, positions).T.copy())

@@ -49,8 +49,8 @@ class PhaseNet(nn.Module):
         self.head = nn.Conv2d(1, width, 3, padding=1)
         self.blocks = nn.ModuleList(_block(config.body, width) for _ in range(config.n_blocks))
         self.tail = nn.Conv2d(width, config.n_phases, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, low: Tensor) -> Tensor:
         """Phases of the correction to the B-spline.

@@ -144,7 +144,7 @@ class SliceProfile:
 
     def _array(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         weights = np.asarray(self.samples, dtype=np.float64)
-        positions = (np.arange(weights.size) - (weights.size - 1) / 2) * self.width_mm
+        positions = (np.arange(weights.size, dtype=np.float64) - (weights.size - 1) / 2) * self.width_mm
         return positions, weights / weights.sum()
 
 

@@ -127,7 +127,7 @@ def run_experts(request: ExpertRequest, progress: Progress | None = None) -> Exp
         volume = found if found is not None else _compute(request, expert, prepared, report)
         run.seconds[expert] = 0.0 if found is not None else time.perf_counter() - start
         run.volumes[expert] = volume
-        run.implementations[expert] = record["implementation"]
+        run.implementations[expert] = str(record["implementation"])
         if request.out_dir is not None:
             run.paths[expert] = request.path_of(expert)
             if found is None:

@@ -110,7 +110,7 @@ def train_on_planes(
         optimizer, plan.learning_rate, total_steps=plan.n_steps, pct_start=0.1
     )
     device = next(network.parameters()).device
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recent: list[float] = []
     for step in range(plan.n_steps):
         degradation = degradations[int(sampler.generator.integers(len(degradations)))]

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -126,10 +127,7 @@ def _spans(n: int, settings: UniresSettings) -> list[tuple[slice, slice]]:
     count = max(1, math.ceil(n / (settings.tile - 2 * settings.overlap)))
     edges = [round(i * n / count) for i in range(count + 1)]
     rim = settings.overlap
-    return [
-        (slice(max(0, a - rim), min(n, b + rim)), slice(a, b))
-        for a, b in itertools.pairwise(edges)
-    ]
+    return [(slice(max(0, a - rim), min(n, b + rim)), slice(a, b)) for a, b in itertools.pairwise(edges)]
 
 
 class _TileSolver:
@@ -205,7 +203,7 @@ def _ascend(
         inner = trial.narrow(axis, 0, n - 1)
         inner.add_(ahead.narrow(axis, 1, n - 1), alpha=dual_step)
         inner.sub_(ahead.narrow(axis, 0, n - 1), alpha=dual_step)
-    square = sum((trial / weight).square().sum(0, keepdim=True) for trial in spare)
+    square = reduce(torch.add, ((trial / weight).square().sum(0, keepdim=True) for trial in spare))
     shrink = square.clamp_(min=1.0).rsqrt_()
     for field, trial in zip(dual, spare, strict=True):
         field.lerp_(trial.mul_(shrink), relaxation)
