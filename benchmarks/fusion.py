@@ -45,7 +45,7 @@ def fused_rows(
     data = {expert: volume.data for expert, volume in experts.items()}
     stack = ExpertStack(
         data, data[Expert.BSPLINE], experts[Expert.BSPLINE].grid, case.axis,
-        intensity_of(low, gate.protocol["intensity"]["percentiles"]),
+        intensity_of(low, gate.protocol["intensity"]),
     )  # fmt: skip
     assumed = SliceProfile.parse(case.profile.label)
     problem = prepare(low, assumed, 1.0)

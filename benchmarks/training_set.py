@@ -3,8 +3,9 @@
     python benchmarks/training_set.py --data DATA -o SET --warm WARM GLI-t1c:0:5mm:wide ...
 
 A row is VOLUME:AXIS:SPACING:VARIANT. Variants: `right` = Gaussian slices, experts told so; `estimated` =
-rectangular slices, experts use the estimated profile; `wide` = rectangular slices, experts wrongly told that
-they are Gaussian. The experts of a patient start from warm weights that did not see that patient. About a
+rectangular slices, experts use the estimated profile; `broad` and `narrow` = SLR-like slices, experts told a
+Gaussian 15 % too wide or too narrow, as an estimate may be; `wide` = rectangular slices, experts wrongly told
+that they are Gaussian of that width. The experts of a patient start from warm weights that did not see that patient. About a
 minute per row on two cores.
 """
 
@@ -47,7 +48,13 @@ class Variant(StrEnum):
 
     RIGHT = "right"
     ESTIMATED = "estimated"
+    BROAD = "broad"
+    NARROW = "narrow"
     WIDE = "wide"
+
+
+_WIDTH_ERROR = {Variant.BROAD: 1.15, Variant.NARROW: 1 / 1.15}
+_TYPICAL_CONFIDENCE = 0.85
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,10 @@ class Row:
     def true_profile(self) -> SliceProfile:
         """Profile of the simulated slices."""
         width = self.spacing.nominal_mm
-        return SliceProfile.gauss(width) if self.variant is Variant.RIGHT else SliceProfile.rect(width)
+        shape = {Variant.RIGHT: "gauss", Variant.BROAD: "slr", Variant.NARROW: "slr"}.get(
+            self.variant, "rect"
+        )
+        return SliceProfile.parse(f"{shape}:{width:g}")
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,10 @@ def crop_to_head(volume: Volume) -> Volume:
 def _profile_record(row: Row, low: Volume) -> ProfileRecord:
     if row.variant is Variant.RIGHT:
         return ProfileRecord(label=row.true_profile.label, std_mm=row.true_profile.std_mm)
+    if row.variant in _WIDTH_ERROR:
+        std_mm = row.true_profile.std_mm * _WIDTH_ERROR[row.variant]
+        told = SliceProfile.gauss(1.0).with_std(std_mm)
+        return ProfileRecord(label=told.label, std_mm=std_mm, confidence=_TYPICAL_CONFIDENCE)
     estimate = estimate_profile(low)
     told = SliceProfile.gauss(row.spacing.nominal_mm) if row.variant is Variant.WIDE else estimate.profile
     return ProfileRecord(
