@@ -5,8 +5,8 @@
 A row is VOLUME:AXIS:SPACING:VARIANT. Variants: `right` = Gaussian slices, experts told so; `estimated` =
 rectangular slices, experts use the estimated profile; `broad` and `narrow` = SLR-like slices, experts told a
 Gaussian 15 % too wide or too narrow, as an estimate may be; `wide` = rectangular slices, experts wrongly told
-that they are Gaussian of that width. The experts of a patient start from warm weights that did not see that patient. About a
-minute per row on two cores.
+that they are Gaussian of that width. The experts of a patient start from warm weights that did not see that
+patient. About a minute per row on two cores.
 """
 
 from __future__ import annotations
