@@ -17,12 +17,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
 from typer.testing import CliRunner
 
 import tiny_study
 from revoxel.cli.bundles import app
-from revoxel.core.bundles import bundle_sources, check_bundle
+from revoxel.core.bundles import build_bundle, bundle_sources, check_bundle
 from revoxel.core.handlers import read_epoch_log
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.sagnef.gates import adopt_checkpoint, load_gate
@@ -106,6 +107,40 @@ def test_configs_hold_no_macro_and_few_expressions(name: str) -> None:
         text = path.read_text()
         assert '"%' not in text
         assert "lambda" not in text
+
+
+CONFIGURATION = ROOT / "configs" / "sagnef" / "model_configuration.yaml"
+KEYS = yaml.safe_load((ROOT / "configs" / "sagnef" / "model_configuration_keys.yaml").read_text())
+
+
+@pytest.mark.parametrize("key", [key for key, graphs in KEYS.items() if graphs])
+def test_every_key_of_the_model_configuration_reaches_its_graphs(key: str, tmp_path: Path) -> None:
+    section, name = key.split(".")
+    system = tmp_path / "configs" / "sagnef"
+    shutil.copytree(ROOT / "configs" / "sagnef", system)
+    configuration = yaml.safe_load(CONFIGURATION.read_text())
+    configuration[section][name] = "changed"
+    (system / CONFIGURATION.name).write_text(yaml.safe_dump(configuration))
+    folder = build_bundle(bundle_sources(tmp_path / "configs")[0], tmp_path / "bundle", ROOT / "LICENSE")
+    for graph in ("train", "evaluate", "inference"):
+        changed = json.loads((folder / "configs" / f"{graph}.json").read_text())
+        before = json.loads((ROOT / "bundles" / NAMES[0] / "configs" / f"{graph}.json").read_text())
+        different = {entry for entry in before if before[entry] != changed[entry]}
+        assert different == ({KEYS[key][graph]} if graph in KEYS[key] else set())
+
+
+def test_table_and_model_configuration_have_the_same_keys() -> None:
+    sections = yaml.safe_load(CONFIGURATION.read_text())
+    assert {f"{name}.{key}" for name, section in sections.items() for key in section} == set(KEYS)
+
+
+@pytest.mark.parametrize("graph", ["train", "evaluate", "inference"])
+def test_every_top_level_value_of_a_graph_is_used_or_run(graph: str) -> None:
+    text = (ROOT / "bundles" / NAMES[0] / "configs" / f"{graph}.json").read_text()
+    unused = {key for key in json.loads(text) if f"@{key}" not in text}
+    # MONAI asks for output_dir by name when it tracks an experiment.
+    run_ids = {"initialize", "training", "evaluating", "inferring", "run", "finalize"}
+    assert unused <= {"imports", "output_dir", *run_ids}
 
 
 def test_training_and_inference_build_the_same_gate() -> None:

@@ -2,7 +2,8 @@
 
 Sources of a system lie in `configs/<system>/`: `base_<graph>.yaml` (graph = train, evaluate, inference,
 metadata, multi_gpu_train), `overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and
-`metadata`, `card.md` and `logging.conf`; `figures/<bundle>.md` holds the table measured with its weights.
+`metadata`, `card.md`, `logging.conf` and, where there is one, `model_configuration.yaml` with the defaults;
+`figures/<bundle>.md` holds the table measured with a bundle's weights.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
+
+from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -156,7 +159,14 @@ def _export(document: dict[str, Any], path: Path) -> None:
 
 
 def _base(source: BundleSource, graph: str) -> dict[str, Any]:
-    return _load(source.system / f"base_{graph}.yaml")
+    path = source.system / f"base_{graph}.yaml"
+    base = _load(path)
+    configuration = source.system / CONFIGURATION
+    if graph not in GRAPHS or not configuration.is_file():
+        return base
+    values = graph_values(configuration, source.system / TABLE, graph)
+    _refuse_unknown(configuration, values, [base])
+    return base | values
 
 
 def _refuse_unknown(overlay: Path, keys: Iterable[str], bases: Iterable[Collection[str]]) -> None:

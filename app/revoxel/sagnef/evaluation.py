@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from ignite.engine import Events
 from monai.data.meta_tensor import MetaTensor
+from monai.inferers import SlidingWindowInferer
 from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 from revoxel.core.intensity import foreground_mask
 from revoxel.core.metrics import dilated_mask, score
+from revoxel.core.windows import HannSlidingWindowInferer
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -24,6 +26,36 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
 
 logger = logging.getLogger(__name__)
+
+
+def window_inferer(
+    window: Sequence[int], stride: Sequence[int], mode: str = "hann", windows_per_batch: int = 4
+) -> SlidingWindowInferer:
+    """Sliding-window inferer of a bundle.
+
+    Args:
+        window: sides of the window in voxels.
+        stride: distance between windows in voxels, per axis.
+        mode: how overlapping windows are blended: "hann", "gaussian" or "constant".
+        windows_per_batch: windows that run at once.
+
+    Returns:
+        The inferer.
+
+    Raises:
+        ValueError: If the mode is unknown or the stride exceeds the window.
+    """
+    if mode not in {"hann", "gaussian", "constant"}:
+        msg = f"patch mode must be hann, gaussian or constant, got {mode!r}; correct the configuration."
+        raise ValueError(msg)
+    if any(not 0 < step <= side for step, side in zip(stride, window, strict=True)):
+        msg = f"stride must be between 1 and the window {list(window)}, got {list(stride)}; correct it."
+        raise ValueError(msg)
+    overlap = tuple(1 - step / side for step, side in zip(stride, window, strict=True))
+    shared: dict[str, Any] = {"sw_batch_size": windows_per_batch, "overlap": overlap, "progress": True}
+    if mode == "hann":
+        return HannSlidingWindowInferer(window, **shared)
+    return SlidingWindowInferer(tuple(window), mode=mode, padding_mode="replicate", **shared)
 
 
 class MixPredictiond(Transform):
