@@ -7,6 +7,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before torch starts its thread pool
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY.parent / "shared" / "data"
 GLIOMA = "mri/brats_gli_00001/BraTS-GLI-00001-000-{}.nii.gz"
 THICK_TUMOUR = "mri/thick/TCGA-FG-6692_{}.nii.gz"
+
+# The same examples everywhere and no time limit: a busy machine must not fail a law.
+hypothesis.settings.register_profile("revoxel", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("revoxel")
 
 
 @pytest.fixture(autouse=True, scope="session")
