@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 
 MAIN = "Main job"
 SLICES = "Slices and experts"
-HOUSE = "Models and reports"
+MODELS = "Models"
 
 VERBS = (
     Verb("demo", MAIN, "Start here: super-resolve a packaged brain, table and picture in minutes."),
@@ -37,8 +37,7 @@ VERBS = (
     Verb("estimate-profile", SLICES, "Estimate the slice profile's width from the scan alone."),
     Verb("simulate", SLICES, "Make a thick-slice scan from a high-resolution one."),
     Verb("experts", SLICES, "Run the super-resolution experts, one volume each."),
-    Verb("report", HOUSE, "Draw the picture and tables of a finished run again."),
-    Verb("bundles", HOUSE, "Build, check and list the MONAI bundles."),
+    Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
 )
 
 EPILOG = """
