@@ -3,16 +3,16 @@
     python benchmarks/estimator.py --data DATA [--axis 2] [--noise 0.0] [NAME ...]
 
 Cases: every public volume that was acquired sharp along the axis x {3, 5, 7 mm} x {gauss T, rect T, slr T,
-gauss 0.7 T, gauss 1.3 T}, and the packaged MNI152 template (an average brain, no evidence by itself). The ratio
-is estimated over true standard deviation. "Sharp inside" counts only volumes that pass the axis check along
-the axis: where the truth itself is blurred, a simulated slice is wider than its profile says, and the estimator
-sees that.
+gauss 0.7 T, gauss 1.3 T}, and the packaged MNI152 template (an average brain, no evidence by itself). The
+ratio is estimated over true standard deviation. "Sharp inside" counts only volumes that pass the axis check
+along the axis: where the truth itself is blurred, a simulated slice is wider than its profile says, and the
+estimator sees that.
 
-What tuning looked at: all public volumes along all three axes fixed six constants (energy of the head along
-front-back and head-foot relative to left-right, and its spread, over the whole and inside) and the choice of
-fourth differences. With the energies fitted on the other people only, the shares along axis 2 are the same
-(GLI, p07, p19, MR_Gd and M2208 left out in turn: 85 % of all, 95 % of sharp). The MNI152 template was not
-looked at.
+What tuning looked at: all public volumes along all three axes fixed nine constants (log energy of the head
+along front-back and head-foot relative to left-right for three kinds of differences, and its spread) and the
+choice of differences. With straight fourth differences alone and their energies fitted on the other people
+only (one of five left out in turn), 86 % of all and 96 % of the sharp cases along axis 2 were right. The
+template was looked at once, when mixed differences were added.
 """
 
 from __future__ import annotations

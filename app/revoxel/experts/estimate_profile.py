@@ -1,9 +1,9 @@
 """Estimate the slice profile's width from the thick-slice volume alone: no training, no ground truth.
 
 The volume is blurred and subsampled along an in-plane axis with a candidate profile, so that two axes are
-thick. If the candidate is as wide as the true profile, fourth differences along both axes have equal energy,
-up to what anatomy itself does to them; a candidate too wide leaves more detail along the slice axis. White
-noise adds the same to both sides.
+thick. If the candidate is as wide as the true profile, fourth differences (straight, and mixed third and
+first) have equal energy along both axes, up to what anatomy itself does to them; a candidate too wide leaves
+more detail along the slice axis. White noise adds the same to both sides.
 
 The whole head decides, its outline included, unless the tissue inside disagrees: where a field of view is cut
 through skin and neck, or a brain was stripped on the thick grid, the outline tells nothing about the slices.

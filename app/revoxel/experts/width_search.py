@@ -24,8 +24,9 @@ _INSIDE_SHARE = 0.95
 # A voxel counts as a Gaussian in Gaussian profiles and as a box in others: the middle serves both.
 _VOXEL_STD_CORRECTION = 0.22
 # Heads are longest front to back, so fewer edges face that way: log energy relative to left-right, on brains
-# of five people at equal thickness along both axes; over the whole brain and inside it.
+# of five people at equal thickness along both axes; whole brain, its mixed differences, and inside it.
 _ANATOMY_WHOLE = (0.0, -0.18, 0.03)
+_ANATOMY_MIXED = (0.0, -0.06, 0.03)
 _ANATOMY_INSIDE = (0.0, -0.22, 0.01)
 
 
@@ -95,22 +96,30 @@ def equal_widths(scan: Scan, reference: int) -> tuple[Crossing, Crossing]:
     Returns:
         The crossing of the whole head, outline included, and that of the tissue inside.
     """
-    difference_of_axes = scan.direction[:, scan.axis] - scan.direction[:, reference]
+    turn = scan.direction[:, scan.axis] - scan.direction[:, reference]
     balances = np.array([_balances(scan, reference, relative) for relative in CANDIDATES])
-    whole = _crossing(balances[:, 0] - float(difference_of_axes @ _ANATOMY_WHOLE))
-    inside = _crossing(balances[:, 1] - float(difference_of_axes @ _ANATOMY_INSIDE))
-    return whole, inside
+    anatomy = [float(turn @ energies) for energies in (_ANATOMY_WHOLE, _ANATOMY_MIXED, _ANATOMY_INSIDE)]
+    plain, mixed, inside = (_crossing(balances[:, index] - anatomy[index]) for index in range(3))
+    # Straight and mixed differences err on different heads.
+    return Crossing((plain.log_width + mixed.log_width) / 2, plain.slope), inside
 
 
-def _balances(scan: Scan, reference: int, relative: float) -> tuple[float, float]:
-    """Log energy along the slice axis over that along `reference`, whole and inside."""
+def _balances(scan: Scan, reference: int, relative: float) -> tuple[float, float, float]:
+    """Log energy along the slice axis over that along `reference`: straight, mixed, and straight inside."""
     operator = _candidate(scan, reference, relative)
     data = _apply(operator, scan.data, reference)
     tissue = _apply(operator, scan.inside, reference) > _INSIDE_SHARE
-    along, across = difference(data, _ORDER, scan.axis), difference(data, _ORDER, reference)
+    axis = scan.axis
+    along, across = difference(data, _ORDER, axis), difference(data, _ORDER, reference)
     whole = log_energy(along) - log_energy(across)
-    along, across = centred(along, _ORDER, scan.axis)[tissue], centred(across, _ORDER, reference)[tissue]
-    return whole, log_energy(along) - log_energy(across)
+    along, across = centred(along, _ORDER, axis)[tissue], centred(across, _ORDER, reference)[tissue]
+    inside = log_energy(along) - log_energy(across)
+    mixed = log_energy(_mixed_difference(data, axis, reference))
+    return whole, mixed - log_energy(_mixed_difference(data, reference, axis)), inside
+
+
+def _mixed_difference(data: NDArray[np.float32], axis: int, other: int) -> NDArray[np.float32]:
+    return difference(difference(data, _ORDER - 1, axis), 1, other)
 
 
 def _candidate(scan: Scan, reference: int, relative: float) -> SliceOperator:
