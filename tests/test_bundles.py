@@ -160,6 +160,19 @@ def test_cli_checks_lists_and_refuses_unknown_bundles(tmp_path: Path) -> None:
     assert isinstance(result.exception, FileNotFoundError)
 
 
+def test_cli_builds_and_sees_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    monkeypatch.setattr("revoxel.core.bundles.repository_root", lambda: tmp_path)
+    runner = CliRunner()
+    assert runner.invoke(app, ["build"]).output.count("built bundles/") == len(NAMES)
+    (tmp_path / "bundles" / NAMES[0] / "LICENSE").unlink()
+    problem = runner.invoke(app, ["check"]).exception
+    assert f"{NAMES[0]}/LICENSE" in str(problem)
+    monkeypatch.setattr("revoxel.core.bundles.repository_root", lambda: None)
+    assert "in a checkout" in str(runner.invoke(app, ["build"]).exception)
+
+
 def _run(run_id: str, graph: str, **overrides: Any) -> None:
     """The documented line in this process: interpreters take long to start."""
     bundle = ROOT / "bundles" / "sagnef_5mm_t1c"

@@ -1,0 +1,47 @@
+"""After the gate: windows blended as asked, results in the axes of the file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from revoxel.core.windows import HannSlidingWindowInferer
+from revoxel.sagnef.evaluation import MixPredictiond, window_inferer
+
+
+@pytest.mark.parametrize("mode", ["hann", "gaussian", "constant"])
+def test_every_mode_stitches_a_pointwise_network_exactly(mode: str) -> None:
+    inferer = window_inferer([8, 8, 8], [4, 4, 4], mode)
+    volume = torch.rand(1, 2, 13, 9, 8)
+    assert isinstance(inferer, HannSlidingWindowInferer) == (mode == "hann")
+    torch.testing.assert_close(inferer(volume, lambda x: x + 1), volume + 1)
+
+
+@pytest.mark.parametrize(("stride", "mode"), [([9, 8, 8], "hann"), ([0, 4, 4], "hann"), ([4, 4, 4], "box")])
+def test_wrong_stride_or_mode_is_refused(stride: list[int], mode: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        window_inferer([8, 8, 8], stride, mode)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("n_residual", [0, 1])
+def test_mixture_of_stitched_channels_returns_to_the_axes_of_the_file(axis: int, n_residual: int) -> None:
+    shape = (4, 5, 6)
+    experts = MetaTensor(torch.rand(2, *shape), affine=2 * torch.eye(4))
+    last = experts.as_tensor().movedim(1 + axis, -1)
+    weights = torch.softmax(torch.rand(2, *last.shape[1:]), dim=0)
+    residual = torch.rand(n_residual, *last.shape[1:])
+    item = MixPredictiond(n_experts=2)(
+        {
+            "pred": torch.cat([torch.zeros_like(weights[:1]), weights, residual]),
+            "image": torch.cat([torch.zeros(4, *last.shape[1:]), last]),
+            "experts": experts,
+            "axis": axis,
+        }
+    )
+    expected = (weights * last).sum(dim=0) + residual.sum(dim=0)
+    assert item["fused"].shape == (1, *shape)
+    torch.testing.assert_close(item["fused"].as_tensor()[0], expected.movedim(-1, axis))
+    torch.testing.assert_close(item["weights"].as_tensor(), weights.movedim(-1, 1 + axis))
+    assert torch.equal(item["fused"].affine, experts.affine)
