@@ -2,9 +2,10 @@
 
     python benchmarks/fusion.py SET/kfolds_manifest.json --checkpoint GATE.pt -o scores.json SUBJECT ...
 
-Rows: each expert, mean, global simplex (as shipped, or fitted by the gate's training: `--simplex`), best
-expert + consistency, SAGNEF, SAGNEF + consistency, and two oracles that see the truth: the best expert in
-cubes of 9 voxels, and per voxel. Region: brain dilated by the separation; range: 99.9 percentile there.
+Rows: each expert, mean, global simplex (as shipped, or fitted by the gate's training: `--simplex`), UNIRES +
+consistency (what superresolve does when the experts were told a wrong profile), best expert + consistency,
+SAGNEF, SAGNEF + consistency, and two oracles that see the truth: the best expert in cubes of 9 voxels, and
+per voxel. Region: brain dilated by the separation; range: 99.9 percentile there.
 """
 
 from __future__ import annotations
@@ -47,18 +48,21 @@ def fused_rows(
         data, data[Expert.BSPLINE], experts[Expert.BSPLINE].grid, case.axis,
         intensity_of(low, gate.protocol["intensity"]),
     )  # fmt: skip
-    assumed = SliceProfile.parse(case.profile.label)
-    problem = prepare(low, assumed, 1.0)
+    # Consistency uses the profile that is believed, not the one that the experts were told.
+    believed = SliceProfile.gauss(1.0).with_std(case.profile.std_mm)
+    problem = prepare(low, believed, 1.0)
     scan = ScanData(problem.low, problem.problem.operator, case.profile.confidence)
     widths = ProfileWidths(*case.planes())
     plain = FusionSettings(consistency=False, window=gate.window)
     consistent = replace(plain, consistency=True)
     best = [float(e is max(simplex, key=lambda name: simplex[name])) for e in Expert]
+    lone = [float(expert is Expert.UNIRES) for expert in Expert]
     weights = [simplex[expert] for expert in Expert]
     return {
         **{expert.value: volume for expert, volume in data.items()},
         "mean": np.mean(list(data.values()), axis=0),
         "simplex": fuse(stack, weights).volume,
+        "UNIRES + consistency": fuse(stack, lone, scan=scan, settings=consistent).volume,
         "best + consistency": fuse(stack, best, scan=scan, settings=consistent).volume,
         "SAGNEF": fuse(stack, gate.network, widths=widths, scan=scan, settings=plain).volume,
         "SAGNEF + consistency": fuse(

@@ -18,7 +18,13 @@ from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.simulate import simulate
 from revoxel.sagnef.pipeline import superresolve
-from revoxel.sagnef.planning import FusionKind, SuperresolveSettings, check_spacing, plan_superresolve
+from revoxel.sagnef.planning import (
+    FusionChoice,
+    FusionKind,
+    SuperresolveSettings,
+    check_spacing,
+    plan_superresolve,
+)
 from revoxel.sagnef.profile_trust import judge_profile, profile_widths
 
 STATED = SuperresolveSettings(profile=PROFILE, fusion=FusionKind.MEAN, device="cpu")
@@ -148,8 +154,16 @@ def test_stated_profile_is_believed_unless_the_scan_contradicts() -> None:
     assert judge_profile(stated, _estimate(stated.std_mm)).confidence == 1
     assert judge_profile(stated, _estimate(9.0, trusted=False)).confidence == 1
     doubt = judge_profile(stated, _estimate(stated.std_mm / 1.5))
-    assert doubt.confidence == pytest.approx(0.5)
+    assert doubt.misled
+    assert doubt.profile.std_mm == pytest.approx(stated.std_mm / 1.5, rel=1e-3)
     assert "disagrees with the scan" in doubt.warnings[0]
+
+
+def test_misled_experts_are_replaced_by_unires_alone() -> None:
+    choice = FusionChoice(FusionKind.GATE, None, dict.fromkeys(Expert, 0.25)).when_misled()
+    assert choice.weights == {expert: float(expert is Expert.UNIRES) for expert in Expert}
+    mean = FusionChoice(FusionKind.MEAN, None, dict.fromkeys(Expert, 0.25))
+    assert mean.when_misled() is mean
 
 
 def test_gate_is_told_estimated_and_assumed_width_relative_to_the_separation() -> None:

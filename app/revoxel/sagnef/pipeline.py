@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from revoxel.experts.run import ExpertRequest, ExpertRun, run_experts
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
 from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
 from revoxel.sagnef.planning import Plan, SuperresolveSettings, plan_superresolve
-from revoxel.sagnef.profile_trust import judge_profile, profile_record, profile_widths
+from revoxel.sagnef.profile_trust import ProfileTrust, judge_profile, profile_record, profile_widths
 from revoxel.sagnef.stack import ExpertStack, intensity_of
 
 Progress = Callable[[str, float], None]
@@ -77,12 +78,14 @@ def carry_out(
     estimate = estimate_profile(plan.scan, plan.axis)
     experts = run(_expert_request(plan, settings, estimate), progress)
     trust = judge_profile(settings.profile, estimate)
+    if trust.misled:
+        plan = replace(plan, fusion=plan.fusion.when_misled())
     stack = _stack(plan, experts)
     fused = fuse(
         stack,
         plan.fusion.for_stack(stack),
         widths=profile_widths(estimate, experts.profile, plan.separation_mm, trust),
-        scan=ScanData(experts.prepared.low, experts.prepared.problem.operator, trust.confidence),
+        scan=_scan_data(experts, trust),
         settings=_fusion_settings(plan, settings, stack, progress),
     )
     record = {
@@ -111,6 +114,11 @@ def _expert_request(plan: Plan, settings: SuperresolveSettings, estimate: Profil
         seed=settings.seed,
         overwrite=settings.overwrite,
     )
+
+
+def _scan_data(experts: ExpertRun, trust: ProfileTrust) -> ScanData:
+    problem = replace(experts.prepared.problem, profile=trust.profile)
+    return ScanData(experts.prepared.low, problem.operator, trust.confidence)
 
 
 def _stack(plan: Plan, experts: ExpertRun) -> ExpertStack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,13 @@ class FusionChoice:
             )
             raise ValueError(msg)
         return self.gate.network
+
+    def when_misled(self) -> FusionChoice:
+        """What to use when the experts were told a wrong slice profile: UNIRES alone, which suffers least."""
+        if self.kind is FusionKind.MEAN:
+            return self
+        weights = {expert: float(expert is Expert.UNIRES) for expert in Expert}
+        return replace(self, kind=FusionKind.SIMPLEX, gate=None, weights=weights)
 
     def record(self) -> dict[str, str | None]:
         """What the JSON says about it."""

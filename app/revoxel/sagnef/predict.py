@@ -170,7 +170,7 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     estimate = estimate_profile(low, low_axis)
     assumed = _assumed_profile(request, estimate)
     trust = judge_profile(None, estimate)
-    scan, notes = _scan_data(stack, low, separation_mm, assumed, trust.confidence)
+    scan, notes = _scan_data(stack, low, separation_mm, trust.profile, trust.confidence)
     fused = fuse(
         stack,
         choice.for_stack(stack),

@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
 #: A stated profile this far from a trusted estimate is reported, and trusted less.
 WIDTH_TOLERANCE = 0.2
+#: An estimate at least this sure overrules a stated profile that lies far from it.
+OVERRULING_CONFIDENCE = 0.6
 
 
 @dataclass(frozen=True)
 class ProfileTrust:
-    """Trust in the slice profile in use.
+    """What is believed about the slice profile.
 
     Args:
-        confidence: From 0 to 1; 1 = known.
+        profile: The profile that the slices most likely have; data consistency uses it.
+        confidence: In that profile, from 0 to 1; 1 = known.
+        misled: The experts were told another one.
         warnings: What speaks against it.
     """
 
+    profile: SliceProfile
     confidence: float
+    misled: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -36,23 +42,26 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
         estimate: From the scan.
 
     Returns:
-        The trust to put in the profile in use.
+        What to believe. A sure estimate overrules a stated profile that lies far from it.
     """
     if stated is None and estimate.trusted:
-        return ProfileTrust(estimate.confidence)
+        return ProfileTrust(estimate.profile, estimate.confidence)
     if stated is None:
         doubt = (
             "the slice profile could not be estimated and was assumed; state it (--profile) if you know it"
         )
-        return ProfileTrust(0.0, (doubt,))
+        return ProfileTrust(estimate.profile, 0.0, warnings=(doubt,))
     disagreement = abs(stated.std_mm / estimate.std_mm - 1.0)
     if not estimate.trusted or disagreement < WIDTH_TOLERANCE:
-        return ProfileTrust(1.0)
+        return ProfileTrust(stated, 1.0)
     doubt = (
         f"the stated profile {stated.label} (std {stated.std_mm:.2f} mm) disagrees with the scan, which "
         f"suggests {estimate.std_mm:.2f} mm: leave out --profile unless you know better"
     )
-    return ProfileTrust(max(0.0, 1.0 - disagreement), (doubt,))
+    if estimate.confidence < OVERRULING_CONFIDENCE:
+        return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
+    doubt += "; UNIRES alone was used, since it suffers least from a wrong profile"
+    return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
 
 
 def profile_widths(
