@@ -12,7 +12,6 @@ from revoxel.experts.slices import SliceOperator
 from revoxel.sagnef.consistency import (
     LEAST_CONFIDENCE,
     MU_KNOWN,
-    background_support,
     consistency_strength,
     data_consistency,
 )
@@ -74,7 +73,7 @@ def test_constant_background_beside_tissue_stays_exactly_that_constant():
     thick = operator(n_high=60)
     low = torch.full((3, 4, thick.n_low), -0.25)
     low[:, :, 4:7] = columns(3, 0, torch.float32)
-    background = background_support(low, thick)
+    background = thick.background(low)
     volume = torch.where(background, -0.25, columns(60, 1, torch.float32))
     corrected = data_consistency(volume, low, thick)
     assert bool(background[..., :10].all())
@@ -86,7 +85,7 @@ def test_constant_background_beside_tissue_stays_exactly_that_constant():
 def test_volume_without_a_background_is_corrected_everywhere():
     thick = operator()
     low = columns(thick.n_low, 1)
-    assert not background_support(low, thick).any()
+    assert not thick.background(low).any()
 
 
 def test_voxels_in_a_gap_between_slices_are_left_alone():

@@ -50,9 +50,7 @@ class Prepared:
         whole = torch.full((*self.low.shape[:2], self.problem.n_high), self.background)
         inside = whole[self.box]
         inside.copy_(fine * self.scale)
-        empty = self.problem.empty
-        if empty is not None:
-            inside[empty] = self.background
+        inside[self.problem.operator.background(self.problem.low)] = self.background
         return np.ascontiguousarray(whole.movedim(-1, self.axis).numpy())
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.slices import SliceOperator
-
-_BACKGROUND_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +45,3 @@ class SliceProblem:
         return SliceOperator.build(
             self.n_low, self.n_high, self.spacing_high_mm, self.separation_mm, self.profile
         )
-
-    @cached_property
-    def empty(self) -> Tensor | None:
-        """`(x, y, n_high)` mask of the samples whose slices all hold one constant background.
-
-        `None` when less than 5 % of the volume shares one value.
-        """
-        values, counts = torch.unique(self.low[::3, ::3], return_counts=True)
-        if counts.max() < _BACKGROUND_SHARE * counts.sum():
-            return None
-        occupied = (self.low != values[counts.argmax()]).to(torch.float32)
-        return (occupied @ self._reach()) == 0
-
-    def _reach(self) -> Tensor:
-        reach = (self.operator.matrix > 1e-6).to(torch.float32)
-        index = torch.arange(self.n_high)
-        nearest = ((index + 0.5) / self.ratio - 0.5).round().long().clamp(0, self.n_low - 1)
-        reach[nearest, index] = 1.0
-        return reach

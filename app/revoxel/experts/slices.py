@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from revoxel.experts.profiles import FWHM_PER_STD, ProfileKind, SliceProfile
 
 _BISECTIONS = 48
+_BACKGROUND_SHARE = 0.05
+_SEEN_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,31 @@ class SliceOperator:
     def adjoint(self, slices: Tensor) -> Tensor:
         """Exact adjoint: `(..., n_low)` to `(..., n_high)`."""
         return slices @ self._like(slices)
+
+    def background(self, low: Tensor) -> Tensor:
+        """Mark the samples whose every slice holds one constant background, the most common value.
+
+        Args:
+            low: `(..., n_low)`, the measured slices.
+
+        Returns:
+            Boolean `(..., n_high)`; all false when less than 5 % of the slices share one value.
+        """
+        values, counts = torch.unique(low, return_counts=True)
+        if counts.max() < _BACKGROUND_SHARE * low.numel():
+            return torch.zeros((*low.shape[:-1], self.n_high), dtype=torch.bool, device=low.device)
+        occupied = (low != values[counts.argmax()]).to(torch.float32)
+        return occupied @ self._reach.to(occupied) == 0
+
+    @cached_property
+    def _reach(self) -> Tensor:
+        """`(n_low, n_high)`: which slice sees which sample, or is nearest to it where a gap hides it."""
+        index = torch.arange(self.n_high, dtype=torch.float64)
+        centres = self.matrix @ index
+        nearest = (centres[:, None] - index).abs().argmin(0)
+        reach = self.matrix > _SEEN_WEIGHT
+        reach[nearest, index.long()] = True
+        return reach
 
     def _like(self, other: Tensor) -> Tensor:
         key = (other.dtype, other.device)

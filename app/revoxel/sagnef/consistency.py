@@ -22,9 +22,6 @@ MU_KNOWN = 0.02
 LEAST_CONFIDENCE = 0.5
 """Below this confidence in the profile the step does more harm than good."""
 
-_BACKGROUND_SHARE = 0.05
-_SEEN_WEIGHT = 1e-6
-
 
 def consistency_strength(confidence: float) -> float | None:
     """Regularisation that suits the confidence in the slice profile.
@@ -68,26 +65,7 @@ def data_consistency(volume: Tensor, low: Tensor, operator: SliceOperator, mu: f
     _check_columns(volume, low, operator)
     residual = low - operator.forward(volume)
     correction = residual @ _back_projection(operator.matrix, mu).to(volume).T
-    return torch.where(background_support(low, operator), volume, volume + correction)
-
-
-def background_support(low: Tensor, operator: SliceOperator) -> Tensor:
-    """Mark the voxels whose every supporting slice holds the background, the most common value.
-
-    Args:
-        low: `(..., n_low)`, the measured slices.
-        operator: Slice operator to `n_low`.
-
-    Returns:
-        Boolean `(..., n_high)`; all false when less than 5 % of the slices share one value.
-    """
-    values, counts = torch.unique(low, return_counts=True)
-    commonest = counts.argmax()
-    if counts[commonest] < _BACKGROUND_SHARE * low.numel():
-        return torch.zeros((*low.shape[:-1], operator.n_high), dtype=torch.bool, device=low.device)
-    occupied = (low != values[commonest]).to(torch.float32)
-    seen = (operator.matrix > _SEEN_WEIGHT).to(occupied)
-    return occupied @ seen == 0
+    return torch.where(operator.background(low), volume, volume + correction)
 
 
 def _check_columns(volume: Tensor, low: Tensor, operator: SliceOperator) -> None:
