@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ TINY = {"wf": 8, "patch_size": "[32,32,32]", "patches_per_volume": 2, "validatio
 
 
 @pytest.fixture(autouse=True)
-def quiet_logging():
+def quiet_logging() -> Iterator[None]:
     """A bundle's logging.conf replaces the handlers of the root logger."""
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
@@ -251,7 +251,7 @@ def test_monai_loads_the_adopted_network(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "bundles" / name / "configs", folder / "configs")
     config = folder / "configs" / "inference.json"
     config.write_text(config.read_text().replace('"wf": 16', '"wf": 8'))
-    path = adopt_checkpoint(name, _trained_gate(trained)["ckpt_path"], root=tmp_path)
+    path = adopt_checkpoint(name, _models(trained), root=tmp_path)
     network = load(name, bundle_dir=str(tmp_path), workflow_type="inference", key_in_ckpt="model")
     saved = torch.load(path, weights_only=True)["model"]
     assert all(torch.equal(saved[key], value) for key, value in network.state_dict().items())
@@ -262,6 +262,7 @@ def test_evaluating_scores_every_baseline_on_the_test_patients(trained: Path) ->
     _run("evaluating", "evaluate", out_root=trained / "out", **_trained_gate(trained))
     report = json.loads((trained / "out" / "5mm" / "output_volumes" / "test_report.json").read_text())
     assert [case["subject"] for case in report["cases"]] == ["p3"]
+    assert report["context"]["fold"] == "fold0"
     for methods in report["cases"][0]["scores"].values():
         assert list(methods) == ["fused", "mean", *tiny_study.BLURS]
         assert methods["fused"]["psnr_db"] > methods["BSPLINE"]["psnr_db"]

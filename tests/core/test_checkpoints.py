@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from revoxel.core.checkpoints import load_checkpoint, save_checkpoint
+from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_checkpoint
 from revoxel.core.pulses import Pulse
 
 PROTOCOL = {"system": "sagnef", "pulse": Pulse.t1c, "window": (48, 48, 48)}
@@ -49,6 +49,19 @@ def test_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.ones(1)}, tmp_path / "c.pt")
     with pytest.raises(ValueError, match="format"):
         load_checkpoint(tmp_path / "c.pt")
+
+
+def test_best_checkpoint_has_the_lowest_validation_loss(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train first"):
+        best_checkpoint(tmp_path)
+    for name in (
+        "model_epoch001_val0.500000",
+        "model_epoch010_val0.090000",
+        "model_epoch011_val0.100000",
+        "last",
+    ):
+        (tmp_path / f"{name}.pt").touch()
+    assert best_checkpoint(tmp_path).name == "model_epoch010_val0.090000.pt"
 
 
 def test_missing_checkpoint_teaches(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def list_(debug: DebugOption = False) -> None:
 @app.command()
 def adopt(
     name: Annotated[str, typer.Argument(help="Bundle, such as sagnef_5mm_t1c.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Named checkpoint of a training run.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of a training run, or its folder for the best one.")
+    ],
     overwrite: OverwriteOption = False,
     debug: DebugOption = False,
 ) -> None:

@@ -98,6 +98,25 @@ def load_checkpoint(path: Path | str, expected: Mapping[str, Any] | None = None)
     return checkpoint
 
 
+def best_checkpoint(folder: Path) -> Path:
+    """Find the named checkpoint with the lowest validation loss.
+
+    Args:
+        folder: folder of a training run, with files `model_epoch{e:03d}_val{loss:.6f}.pt`.
+
+    Returns:
+        Its path; of equal losses the earliest epoch.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    named = sorted(folder.glob("model_epoch*_val*.pt"))
+    if not named:
+        msg = f"{folder} must hold a named checkpoint (model_epoch*_val*.pt), got none; train first."
+        raise FileNotFoundError(msg)
+    return min(named, key=lambda path: float(path.stem.rpartition("_val")[2]))
+
+
 def check_protocol(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that was made for something else.
 

@@ -16,6 +16,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
+from revoxel import __version__
 from revoxel.core.intensity import foreground_mask
 from revoxel.core.metrics import dilated_mask, score
 from revoxel.core.windows import HannSlidingWindowInferer
@@ -162,12 +163,14 @@ class TestReport:
 
     Args:
         path: JSON file, replaced atomically at the end of the run.
+        context: what the numbers were made from, such as manifest, fold and checkpoint.
     """
 
     __test__ = False
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, context: Mapping[str, Any]) -> None:
         self.path = Path(path)
+        self.context = dict(context)
         self._cases: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
@@ -187,6 +190,7 @@ class TestReport:
     def _write(self, _: Engine) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.path.name}.part")
-        record = {"note": "research use, not for diagnosis", "cases": self._cases}
+        note = "research use, not for diagnosis"
+        record = {"note": note, "revoxel": __version__, "context": self.context, "cases": self._cases}
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         temporary.replace(self.path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.bundles import WEIGHTS, bundles_root
-from revoxel.core.checkpoints import load_checkpoint, save_checkpoint
+from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_checkpoint
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.experts.names import Expert
 
@@ -168,7 +168,7 @@ def adopt_checkpoint(
 
     Args:
         name: name of the bundle.
-        checkpoint: named checkpoint of a training run.
+        checkpoint: named checkpoint of a training run, or the run's folder for its best one.
         overwrite: replace weights that are there.
         root: folder with the bundles; the shipped ones by default.
 
@@ -188,7 +188,7 @@ def adopt_checkpoint(
     if target.exists() and not overwrite:
         msg = f"{target} must not exist yet, got a file; give --overwrite to replace it."
         raise FileExistsError(msg)
-    gate = load_gate(checkpoint)
+    gate = load_gate(best_checkpoint(checkpoint) if checkpoint.is_dir() else checkpoint)
     if gate.name != name:
         msg = f"{checkpoint} must be for {name}, got one for {gate.name}; adopt it there."
         raise ValueError(msg)
