@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -112,10 +113,10 @@ def main() -> None:
     results = {name: score_case(manifest, by_subject[name], gate, simplex) for name in options.subjects}
     plain = {name: {m: s.as_dict() for m, s in scores.items()} for name, scores in results.items()}
     options.out.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    table = Table("method", *results)
+    table = Table("method", *results, box=box.MARKDOWN)
     for method in next(iter(results.values())):
         table.add_row(method, *(f"{r[method].psnr_db:.2f} / {r[method].ssim:.4f}" for r in results.values()))
-    Console(width=140).print(table)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":
