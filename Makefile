@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 THREADS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 export OMP_NUM_THREADS ?= $(THREADS)
 export MKL_NUM_THREADS ?= $(THREADS)
+# Threads that wait must not spin: on a busy machine spinning costs several times the work.
+export OMP_WAIT_POLICY ?= PASSIVE
 export MPLBACKEND ?= Agg
 
 .PHONY: install demo test lint bench docs clean
