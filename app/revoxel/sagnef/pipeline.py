@@ -18,7 +18,13 @@ from revoxel.experts.run import ExpertRequest, ExpertRun, run_experts
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
 from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
 from revoxel.sagnef.planning import Plan, SuperresolveSettings, plan_superresolve
-from revoxel.sagnef.profile_trust import ProfileTrust, judge_profile, profile_record, profile_widths
+from revoxel.sagnef.profile_trust import (
+    ProfileTrust,
+    judge_profile,
+    judge_sharpness,
+    profile_record,
+    profile_widths,
+)
 from revoxel.sagnef.stack import ExpertStack, intensity_of
 
 Progress = Callable[[str, float], None]
@@ -77,10 +83,10 @@ def carry_out(
     prepare_folder(plan.paths, overwrite=settings.overwrite)
     estimate = estimate_profile(plan.scan, plan.axis)
     experts = run(_expert_request(plan, settings, estimate), progress)
-    trust = judge_profile(settings.profile, estimate)
+    stack = _stack(plan, experts)
+    trust = judge_sharpness(judge_profile(settings.profile, estimate), stack, plan.separation_mm)
     if trust.misled:
         plan = replace(plan, fusion=plan.fusion.when_misled())
-    stack = _stack(plan, experts)
     fused = fuse(
         stack,
         plan.fusion.for_stack(stack),

@@ -23,7 +23,12 @@ from revoxel.sagnef.gates import load_gate
 from revoxel.sagnef.naming import OutputPaths
 from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
 from revoxel.sagnef.planning import FusionChoice, FusionKind, check_spacing, choose_fusion
-from revoxel.sagnef.profile_trust import judge_profile, profile_record, profile_widths
+from revoxel.sagnef.profile_trust import (
+    judge_profile,
+    judge_sharpness,
+    profile_record,
+    profile_widths,
+)
 from revoxel.sagnef.stack import MAX_TOLERANCE_VOXELS, ExpertStack, stack_volumes
 
 if TYPE_CHECKING:
@@ -169,7 +174,9 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     prepare_folder(paths, overwrite=request.overwrite)
     estimate = estimate_profile(low, low_axis)
     assumed = _assumed_profile(request, estimate)
-    trust = judge_profile(None, estimate)
+    trust = judge_sharpness(judge_profile(None, estimate), stack, separation_mm)
+    if trust.misled:
+        choice = choice.when_misled()
     scan, notes = _scan_data(stack, low, separation_mm, trust.profile, trust.confidence)
     fused = fuse(
         stack,

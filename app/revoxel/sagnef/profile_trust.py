@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from revoxel.sagnef.stack import ProfileWidths
+from revoxel.experts.names import Expert
+from revoxel.sagnef.safety import is_over_sharpened
+from revoxel.sagnef.stack import ExpertStack, ProfileWidths
 
 if TYPE_CHECKING:
     from revoxel.experts.estimate_profile import ProfileEstimate
@@ -62,6 +64,28 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
         return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
     doubt += "; UNIRES alone was used, since it suffers least from a wrong profile"
     return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
+
+
+def judge_sharpness(trust: ProfileTrust, stack: ExpertStack, separation_mm: float) -> ProfileTrust:
+    """Second vote, from the experts' own volumes: were they told a profile that is too wide?
+
+    Args:
+        trust: From `judge_profile`.
+        stack: The experts.
+        separation_mm: Distance between slice centres.
+
+    Returns:
+        The same, or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened.
+    """
+    ratio = separation_mm / stack.grid.spacing_mm[stack.axis]
+    suspect = stack.experts.get(Expert.ECLARE)
+    if trust.misled or suspect is None or not is_over_sharpened(stack.to_mapped(suspect), ratio):
+        return trust
+    doubt = (
+        f"the learned experts look over-sharpened: the slices are probably thinner than {trust.profile.label}"
+        ", and UNIRES alone was used; state a narrower --profile if you know it"
+    )
+    return ProfileTrust(trust.profile, 0.0, misled=True, warnings=(*trust.warnings, doubt))
 
 
 def profile_widths(
