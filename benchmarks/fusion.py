@@ -2,8 +2,9 @@
 
     python benchmarks/fusion.py SET/kfolds_manifest.json --checkpoint GATE.pt -o scores.json SUBJECT ...
 
-Rows: each expert, mean, global simplex (as shipped, or fitted by the gate's training: `--simplex`), UNIRES +
-consistency (what superresolve does when the experts were told a wrong profile), best expert + consistency,
+Rows: each expert, mean, global simplex (as shipped, or fitted by the gate's training: `--simplex`), cautious
+weights without and with consistency (what superresolve does when it finds the experts over-sharpened, or told
+a profile that the scan contradicts; fitted on all training patients), best expert + consistency,
 SAGNEF, SAGNEF + consistency, and two oracles that see the truth: the best expert in cubes of 9 voxels, and
 per voxel. Region: brain dilated by the separation; range: 99.9 percentile there.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,22 @@ from revoxel.experts.names import Expert
 from revoxel.experts.prepare import prepare
 from revoxel.experts.profiles import SliceProfile
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
-from revoxel.sagnef.gates import Gate, load_gate, simplex_weights
+from revoxel.sagnef.gates import Gate, cautious_weights, load_gate, simplex_weights
 from revoxel.sagnef.stack import ExpertStack, ProfileWidths, intensity_of
 
 Volume3D = NDArray[np.float32]
 _CUBE = 9
 
 
-def fused_rows(
-    manifest: Manifest, case: Case, gate: Gate, simplex: dict[Expert, float]
-) -> dict[str, Volume3D]:
+@dataclass(frozen=True)
+class GlobalWeights:
+    """One weight per expert: for experts that were told the right profile, and for over-sharpened ones."""
+
+    simplex: dict[Expert, float]
+    cautious: dict[Expert, float]
+
+
+def fused_rows(manifest: Manifest, case: Case, gate: Gate, weights: GlobalWeights) -> dict[str, Volume3D]:
     """Every method's volume for one case."""
     low = read_volume(manifest.resolve(case.lr))
     experts = {e: read_volume(manifest.resolve(case.experts[e.value])) for e in Expert}
@@ -56,18 +63,20 @@ def fused_rows(
     widths = ProfileWidths(*case.planes())
     plain = FusionSettings(consistency=False, window=gate.window)
     consistent = replace(plain, consistency=True)
+    simplex = weights.simplex
     best = [float(e is max(simplex, key=lambda name: simplex[name])) for e in Expert]
-    lone = [float(expert is Expert.UNIRES) for expert in Expert]
-    weights = [simplex[expert] for expert in Expert]
+    cautious = [weights.cautious[expert] for expert in Expert]
+    best_mix = [simplex[expert] for expert in Expert]
     return {
         **{expert.value: volume for expert, volume in data.items()},
         "mean": np.mean(list(data.values()), axis=0),
-        "simplex": fuse(stack, weights).volume,
-        "UNIRES + consistency": fuse(stack, lone, scan=scan, settings=consistent).volume,
+        "simplex": fuse(stack, best_mix).volume,
+        "cautious": fuse(stack, cautious).volume,
+        "cautious + consistency": fuse(stack, cautious, scan=scan, settings=consistent).volume,
         "best + consistency": fuse(stack, best, scan=scan, settings=consistent).volume,
         "SAGNEF": fuse(stack, gate.network, widths=widths, scan=scan, settings=plain).volume,
         "SAGNEF + consistency": fuse(
-            stack, gate.network, widths=widths, scan=scan, settings=replace(consistent, fallback=weights)
+            stack, gate.network, widths=widths, scan=scan, settings=replace(consistent, fallback=best_mix)
         ).volume,
     }
 
@@ -84,11 +93,11 @@ def oracle_rows(rows: dict[str, Volume3D], truth: Volume3D) -> dict[str, Volume3
     }
 
 
-def score_case(manifest: Manifest, case: Case, gate: Gate, simplex: dict[Expert, float]) -> dict[str, Scores]:
+def score_case(manifest: Manifest, case: Case, gate: Gate, weights: GlobalWeights) -> dict[str, Scores]:
     """Scores of every method on one case."""
     truth = read_volume(manifest.resolve(Path(str(case.hr)))).data
     region = scored_region(truth, case.separation_mm)
-    rows = fused_rows(manifest, case, gate, simplex)
+    rows = fused_rows(manifest, case, gate, weights)
     rows |= oracle_rows(rows, truth)
     return {name: score(fitted(volume, truth.shape), truth, region) for name, volume in rows.items()}
 
@@ -100,6 +109,7 @@ def main() -> None:
     parser.add_argument("subjects", nargs="+")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--simplex", type=Path, help="simplex.json beside the checkpoint")
+    parser.add_argument("--cautious", type=Path, help="weights that simplex.py fitted without these patients")
     parser.add_argument("--threads", type=int)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
@@ -109,8 +119,15 @@ def main() -> None:
     if options.simplex:
         fitted_weights = json.loads(options.simplex.read_text(encoding="utf-8"))
         simplex = {expert: float(fitted_weights[expert.value]) for expert in Expert}
+    cautious = cautious_weights()
+    if options.cautious:
+        table = json.loads(options.cautious.read_text(encoding="utf-8"))
+        cautious = {expert: float(table["any"]["over_sharpened"][expert.value]) for expert in Expert}
+    global_weights = GlobalWeights(simplex, cautious)
     by_subject = {case.subject: case for case in manifest.cases}
-    results = {name: score_case(manifest, by_subject[name], gate, simplex) for name in options.subjects}
+    results = {
+        name: score_case(manifest, by_subject[name], gate, global_weights) for name in options.subjects
+    }
     plain = {name: {m: s.as_dict() for m, s in scores.items()} for name, scores in results.items()}
     options.out.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     table = Table("method", *results, box=box.MARKDOWN)

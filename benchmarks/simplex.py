@@ -2,9 +2,10 @@
 
     python benchmarks/simplex.py SET/kfolds_manifest.json -o app/revoxel/sagnef/simplex_weights.json
 
-Every case of a training patient counts, inside the brain dilated by the separation, whose experts were told
-the right or an estimated profile. Volumes are scaled by the 99.9 percentile of the truth, so that every case
-weighs alike.
+Every case of a training patient counts, inside the brain dilated by the separation. Cases whose experts were
+told a profile that is far too wide (variant `wide`) give one more vector, `any: over_sharpened`, for scans
+whose experts turn out to be over-sharpened. Volumes are scaled by the 99.9 percentile of the truth, so that
+every case weighs alike.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from revoxel.core.volumes import read_volume
 from revoxel.experts.names import Expert
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
 
+OVER_SHARPENED = ("any", "over_sharpened")
+
 
 def statistics_of(manifest: Manifest, case: Case) -> StackingStatistics:
     """Sums of one case over its scored region."""
@@ -43,14 +46,16 @@ def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("manifest", type=Path)
+    parser.add_argument("--leave-out", default="", help="patient whose cases do not count")
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     manifest = load_manifest(options.manifest)
-    may_train = {volume.patient for volume in VOLUMES if volume.may_train}
+    may_train = {volume.patient for volume in VOLUMES if volume.may_train} - {options.leave_out}
     groups: dict[tuple[str, str], list[StackingStatistics]] = defaultdict(list)
     for case in manifest.cases:
-        if case.patient in may_train and not case.subject.endswith("_wide"):
-            groups[case.spacing.value, case.pulse.value].append(statistics_of(manifest, case))
+        key = OVER_SHARPENED if case.subject.endswith("_wide") else (case.spacing.value, case.pulse.value)
+        if case.patient in may_train:
+            groups[key].append(statistics_of(manifest, case))
     table: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for (spacing, pulse), parts in sorted(groups.items()):
         weights = fit_simplex(reduce(add, parts))

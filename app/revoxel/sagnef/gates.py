@@ -154,8 +154,17 @@ def simplex_weights(pulse: Pulse, spacing: Spacing) -> dict[Expert, float]:
     Returns:
         One weight per expert, non-negative, summing to 1; equal weights where nothing was fitted.
     """
+    return _fitted(spacing, pulse)
+
+
+def cautious_weights() -> dict[Expert, float]:
+    """Shipped global weights for experts that were told too wide a slice profile."""
+    return _fitted("any", "over_sharpened")
+
+
+def _fitted(group: str, name: str) -> dict[Expert, float]:
     table = json.loads(SIMPLEX_WEIGHTS.read_text(encoding="utf-8")) if SIMPLEX_WEIGHTS.is_file() else {}
-    fitted = table.get(spacing, {}).get(pulse)
+    fitted = table.get(group, {}).get(name)
     if fitted is None:
         return {expert: 1.0 / len(Expert) for expert in Expert}
     return {expert: float(fitted.get(expert, 0.0)) for expert in Expert}

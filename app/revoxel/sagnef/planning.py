@@ -14,7 +14,7 @@ from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.volumes import Volume, read_volume, volume_stem
 from revoxel.experts.names import Expert
-from revoxel.sagnef.gates import Gate, find_gate, simplex_weights
+from revoxel.sagnef.gates import Gate, cautious_weights, find_gate, simplex_weights
 from revoxel.sagnef.naming import OutputPaths, pulse_of
 
 if TYPE_CHECKING:
@@ -126,11 +126,10 @@ class FusionChoice:
         return self.gate.network
 
     def when_misled(self) -> FusionChoice:
-        """What to use when the experts were told a wrong slice profile: UNIRES alone, which suffers least."""
+        """What to use when the experts were told a wrong slice profile: cautious weights."""
         if self.kind is FusionKind.MEAN:
             return self
-        weights = {expert: float(expert is Expert.UNIRES) for expert in Expert}
-        return replace(self, kind=FusionKind.SIMPLEX, gate=None, weights=weights)
+        return replace(self, kind=FusionKind.SIMPLEX, gate=None, weights=cautious_weights())
 
     def record(self) -> dict[str, str | None]:
         """What the JSON says about it."""

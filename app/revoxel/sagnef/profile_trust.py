@@ -62,7 +62,7 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
     )
     if estimate.confidence < OVERRULING_CONFIDENCE:
         return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
-    doubt += "; UNIRES alone was used, since it suffers least from a wrong profile"
+    doubt += "; cautious global weights were used"
     return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
 
 
@@ -83,7 +83,7 @@ def judge_sharpness(trust: ProfileTrust, stack: ExpertStack, separation_mm: floa
         return trust
     doubt = (
         f"the learned experts look over-sharpened: the slices are probably thinner than {trust.profile.label}"
-        ", and UNIRES alone was used; state a narrower --profile if you know it"
+        ", and cautious global weights were used; state a narrower --profile if you know it"
     )
     return ProfileTrust(trust.profile, 0.0, misled=True, warnings=(*trust.warnings, doubt))
 
