@@ -54,14 +54,14 @@ def test_training_lowers_the_error_below_the_bspline(brain):
     problem = _problem(brain / 140.0, 3)
     truth = torch.from_numpy(brain / 140.0)[..., : problem.n_high]
     recipe = replace(ECLARE, n_steps_cold=60, n_channels=16, n_blocks=2)
-    fine = super_resolve_learned(problem, recipe, None)
+    fine = super_resolve_learned(problem, recipe, None).volume
     assert (fine - truth).std() < 0.97 * (bspline(problem) - truth).std()
 
 
 def test_the_same_seed_gives_the_same_volume(brain):
     problem = _problem(brain / 140.0, 3)
     recipe = replace(SMORE, n_steps_cold=3, n_channels=8, n_blocks=1)
-    first, second, other = (super_resolve_learned(problem, recipe, None, seed=s) for s in (0, 0, 1))
+    first, second, other = (super_resolve_learned(problem, recipe, None, seed=s).volume for s in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 

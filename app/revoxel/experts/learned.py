@@ -14,6 +14,7 @@ from revoxel.experts.phase_net import Body, PhaseNet, PhaseNetConfig, super_reso
 from revoxel.experts.phases import PhaseGrid
 from revoxel.experts.problem import SliceProblem
 from revoxel.experts.self_training import Degradation, TrainingPlan, train_on_planes
+from revoxel.experts.sharpness import excess_sharpness
 from revoxel.experts.warm_start import WarmStart
 
 _PLANES_PER_BATCH = 16
@@ -47,6 +48,19 @@ ECLARE = LearnedRecipe(Expert.ECLARE, Body.WIDE, 32, 6, 2, n_steps_warm=400, n_s
 RECIPES = {recipe.expert: recipe for recipe in (SMORE, ECLARE)}
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedResult:
+    """What a learned expert returns.
+
+    Args:
+        volume: `(x, y, n_high)`, float32.
+        excess_sharpness: See `revoxel.experts.sharpness`.
+    """
+
+    volume: Tensor
+    excess_sharpness: float
+
+
 def super_resolve_learned(
     problem: SliceProblem,
     recipe: LearnedRecipe,
@@ -55,7 +69,7 @@ def super_resolve_learned(
     seed: int = 0,
     device: torch.device | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Tensor:
+) -> LearnedResult:
     """Tune on the volume's own planes, then restore the slice axis.
 
     Args:
@@ -67,7 +81,7 @@ def super_resolve_learned(
         progress: Called with the share done.
 
     Returns:
-        `(x, y, n_high)`, float32, the mean of the two orientations.
+        The mean of the two orientations, and how over-sharpened it is.
     """
     device = device or torch.device("cpu")
     network = start_network(problem.ratio, recipe, warm, seed).to(device)
@@ -81,7 +95,10 @@ def super_resolve_learned(
     degradation = Degradation(problem.ratio, in_pixels, plan.n_low)
     planes = problem.low.permute(2, 0, 1).contiguous()
     train_on_planes(network, [planes], [degradation], plan, progress)
-    return apply_network(network, problem, device)
+    fine = apply_network(network, problem, device)
+    with torch.inference_mode():
+        excess = excess_sharpness(lambda other: _pass(network, other, other.low, device), problem, fine)
+    return LearnedResult(fine, excess)
 
 
 def start_network(ratio: float, recipe: LearnedRecipe, warm: WarmStart | None, seed: int) -> PhaseNet:

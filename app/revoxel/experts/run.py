@@ -89,6 +89,7 @@ class ExpertRun:
         seconds: Time per expert; 0 for results found on disk.
         implementations: Which program made each volume.
         paths: Files, where results are kept.
+        excess_sharpness: Of the embedded learned experts, see `revoxel.experts.sharpness`.
     """
 
     volumes: dict[Expert, NDArray[np.float32]]
@@ -99,6 +100,7 @@ class ExpertRun:
     seconds: dict[Expert, float]
     implementations: dict[Expert, str]
     paths: dict[Expert, Path]
+    excess_sharpness: dict[Expert, float] = field(default_factory=dict)
 
 
 def run_experts(request: ExpertRequest, progress: Progress | None = None) -> ExpertRun:
@@ -122,9 +124,9 @@ def run_experts(request: ExpertRequest, progress: Progress | None = None) -> Exp
     run = ExpertRun({}, prepared.high_grid, profile, estimate, prepared, {}, {}, {})
     for expert in sorted(request.experts, key=list(Expert).index):
         record = _record(request, expert, profile, identity)
-        found = _found(request, expert, record)
+        found = _found(request, expert, record, run)
         start = time.perf_counter()
-        volume = found if found is not None else _compute(request, expert, prepared, report)
+        volume = found if found is not None else _compute(request, expert, run, report)
         run.seconds[expert] = 0.0 if found is not None else time.perf_counter() - start
         run.volumes[expert] = volume
         run.implementations[expert] = str(record["implementation"])
@@ -147,30 +149,31 @@ def _estimate(request: ExpertRequest, report: Progress) -> ProfileEstimate:
     return estimate
 
 
-def _compute(
-    request: ExpertRequest, expert: Expert, prepared: Prepared, report: Progress
-) -> NDArray[np.float32]:
+def _compute(request: ExpertRequest, expert: Expert, run: ExpertRun, report: Progress) -> NDArray[np.float32]:
+    prepared = run.prepared
     if expert in request.external:
         return run_external(
             expert, request.external[expert], request.volume, prepared.high_grid, prepared.problem.profile
         )
     set_seed(request.seed)
-    return prepared.restore(_embedded(request, expert, prepared, lambda share: report(expert.value, share)))
+    return prepared.restore(_embedded(request, expert, run, lambda share: report(expert.value, share)))
 
 
 def _embedded(
-    request: ExpertRequest, expert: Expert, prepared: Prepared, progress: Callable[[float], None]
+    request: ExpertRequest, expert: Expert, run: ExpertRun, progress: Callable[[float], None]
 ) -> torch.Tensor:
-    problem = prepared.problem
+    problem = run.prepared.problem
     if expert is Expert.BSPLINE:
         return bspline(problem)
     if expert is Expert.UNIRES:
-        return unires(problem, _companions(request, prepared), progress=progress)
+        return unires(problem, _companions(request, run.prepared), progress=progress)
     warm = None if request.cold else load_warm_start(expert, problem.ratio, request.warm_dir)
     device = resolve_device(request.device)
-    return super_resolve_learned(
+    result = super_resolve_learned(
         problem, RECIPES[expert], warm, seed=request.seed, device=device, progress=progress
     )
+    run.excess_sharpness[expert] = result.excess_sharpness
+    return result.volume
 
 
 def _companions(request: ExpertRequest, prepared: Prepared) -> list[torch.Tensor]:
@@ -206,7 +209,9 @@ def _record(
     }
 
 
-def _found(request: ExpertRequest, expert: Expert, record: dict[str, object]) -> NDArray[np.float32] | None:
+def _found(
+    request: ExpertRequest, expert: Expert, record: dict[str, object], run: ExpertRun
+) -> NDArray[np.float32] | None:
     if request.out_dir is None or request.overwrite or not request.path_of(expert).exists():
         return None
     path = request.path_of(expert)
@@ -218,6 +223,8 @@ def _found(request: ExpertRequest, expert: Expert, record: dict[str, object]) ->
             f"{path} exists but was made with other {', '.join(changed)}; use --overwrite or another folder."
         )
         raise FileExistsError(msg)
+    if "excess_sharpness" in known:
+        run.excess_sharpness[expert] = float(known["excess_sharpness"])
     return read_volume(path).data
 
 
@@ -230,8 +237,10 @@ def _keep(
 ) -> None:
     path = request.path_of(expert)
     sidecar = volume_sidecar(path)
-    seconds = round(run.seconds[expert], 2)
+    made = {"seconds": round(run.seconds[expert], 2), "device": request.device}
+    if expert in run.excess_sharpness:
+        made["excess_sharpness"] = round(run.excess_sharpness[expert], 4)
     # The volume comes last: its presence says that the pair is complete.
     path.unlink(missing_ok=True)
-    write_sidecar(sidecar, {**record, "seconds": seconds, "device": request.device}, overwrite=True)
+    write_sidecar(sidecar, record | made, overwrite=True)
     write_volume(path, volume, run.high_grid)

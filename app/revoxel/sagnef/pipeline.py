@@ -84,7 +84,7 @@ def carry_out(
     estimate = estimate_profile(plan.scan, plan.axis)
     experts = run(_expert_request(plan, settings, estimate), progress)
     stack = _stack(plan, experts)
-    trust = judge_sharpness(judge_profile(settings.profile, estimate), stack, plan.separation_mm)
+    trust = judge_sharpness(judge_profile(settings.profile, estimate), experts.excess_sharpness)
     if trust.misled:
         plan = replace(plan, fusion=plan.fusion.when_misled())
     fused = fuse(
@@ -166,6 +166,7 @@ def _experts_record(experts: ExpertRun) -> dict[str, Any]:
     return {
         "in_plane_resampled": experts.prepared.resampled_in_plane,
         "implementations": dict(experts.implementations),
+        "excess_sharpness": {name: round(excess, 4) for name, excess in experts.excess_sharpness.items()},
         "seconds": {name: round(seconds, 1) for name, seconds in experts.seconds.items()},
     }
 

@@ -174,7 +174,7 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     prepare_folder(paths, overwrite=request.overwrite)
     estimate = estimate_profile(low, low_axis)
     assumed = _assumed_profile(request, estimate)
-    trust = judge_sharpness(judge_profile(None, estimate), stack, separation_mm)
+    trust = judge_sharpness(judge_profile(None, estimate), _excess_sharpness(request))
     if trust.misled:
         choice = choice.when_misled()
     scan, notes = _scan_data(stack, low, separation_mm, trust.profile, trust.confidence)
@@ -245,6 +245,13 @@ def _assumed_profile(request: PredictRequest, estimate: ProfileEstimate) -> Slic
         if isinstance(label, str):
             return SliceProfile.parse(label)
     return estimate.profile
+
+
+def _excess_sharpness(request: PredictRequest) -> dict[Expert, float]:
+    """What the experts' sidecars say about it."""
+    sidecars = {expert: volume_sidecar(path) for expert, path in request.experts.items()}
+    records = {expert: read_sidecar(path) for expert, path in sidecars.items() if path.is_file()}
+    return {e: float(r["excess_sharpness"]) for e, r in records.items() if "excess_sharpness" in r}
 
 
 def _scan_data(

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from revoxel.experts.names import Expert
-from revoxel.sagnef.safety import is_over_sharpened
-from revoxel.sagnef.stack import ExpertStack, ProfileWidths
+from revoxel.sagnef.stack import ProfileWidths
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from revoxel.experts.estimate_profile import ProfileEstimate
     from revoxel.experts.profiles import SliceProfile
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 WIDTH_TOLERANCE = 0.2
 #: An estimate at least this sure overrules a stated profile that lies far from it.
 OVERRULING_CONFIDENCE = 0.6
+#: Excess sharpness from which ECLARE is not believed; between the values seen at right and at wrong widths.
+OVER_SHARPENED = 0.22
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,17 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
     return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
 
 
-def judge_sharpness(trust: ProfileTrust, stack: ExpertStack, separation_mm: float) -> ProfileTrust:
-    """Second vote, from the experts' own volumes: were they told a profile that is too wide?
+def judge_sharpness(trust: ProfileTrust, excess: Mapping[Expert, float]) -> ProfileTrust:
+    """Second vote, from the experts themselves: were they told a profile that is too wide?
 
     Args:
         trust: From `judge_profile`.
-        stack: The experts.
-        separation_mm: Distance between slice centres.
+        excess: Excess sharpness of the learned experts (`revoxel.experts.sharpness`).
 
     Returns:
         The same, or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened.
     """
-    ratio = separation_mm / stack.grid.spacing_mm[stack.axis]
-    suspect = stack.experts.get(Expert.ECLARE)
-    if trust.misled or suspect is None or not is_over_sharpened(stack.to_mapped(suspect), ratio):
+    if trust.misled or excess.get(Expert.ECLARE, 0.0) < OVER_SHARPENED:
         return trust
     doubt = (
         f"the learned experts look over-sharpened: the slices are probably thinner than {trust.profile.label}"
