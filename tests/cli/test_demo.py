@@ -11,6 +11,7 @@ from revoxel.cli.main import app
 from revoxel.core.geometry import Grid
 from revoxel.core.volumes import Volume
 from revoxel.experts.bspline import bspline
+from revoxel.experts.learned import LearnedResult
 from revoxel.sagnef import demo, demo_dataset
 
 
@@ -22,7 +23,9 @@ def small_brain(brain, brain_affine, monkeypatch) -> None:
     monkeypatch.setattr(demo_dataset, "template_brain", lambda: truth)
     monkeypatch.setitem(demo.run_demo.__kwdefaults__, "run", quick_experts)
     monkeypatch.setattr(
-        demo_dataset, "super_resolve_learned", lambda problem, *args, **options: bspline(problem)
+        demo_dataset,
+        "super_resolve_learned",
+        lambda problem, *args, **options: LearnedResult(bspline(problem), 0.0),
     )
 
 

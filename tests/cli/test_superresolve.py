@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from quick_experts import write_thick_scan
 from revoxel.cli.main import app
 from revoxel.experts.bspline import bspline
+from revoxel.experts.learned import LearnedResult
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def scan(brain, brain_affine, tmp_path) -> Path:
 def no_training(monkeypatch) -> None:
     """The learned experts answer with B-splines; all else is real."""
     monkeypatch.setattr(
-        "revoxel.experts.run.super_resolve_learned", lambda problem, *args, **options: bspline(problem)
+        "revoxel.experts.run.super_resolve_learned",
+        lambda problem, *args, **options: LearnedResult(bspline(problem), 0.0),
     )
 
 

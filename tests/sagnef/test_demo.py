@@ -12,6 +12,7 @@ from revoxel.core.geometry import Grid
 from revoxel.core.manifest import load_manifest
 from revoxel.core.volumes import Volume
 from revoxel.experts.bspline import bspline
+from revoxel.experts.learned import LearnedResult
 from revoxel.experts.names import Expert
 from revoxel.sagnef.demo import crop, run_demo, template_brain
 from revoxel.sagnef.demo_dataset import DatasetSettings, write_dataset
@@ -28,7 +29,7 @@ def no_training(monkeypatch) -> None:
     """The learned experts answer with B-splines."""
     monkeypatch.setattr(
         "revoxel.sagnef.demo_dataset.super_resolve_learned",
-        lambda problem, *args, **options: bspline(problem),
+        lambda problem, *args, **options: LearnedResult(bspline(problem), 0.0),
     )
 
 
