@@ -4,9 +4,9 @@
 
 Per scan: the shift of the result against the scan (the result sliced again with the profile in use and
 registered to the scan by upsampled phase correlation, mm per axis), how well the result explains the slices
-(root mean square over the 99.9 percentile), the brightest tissue kept (99.9 percentile of the result over that
-of the scan; a lesion that vanished would lower it), seconds, and the peak memory of the process so far. About
-a minute per scan on two cores.
+(root mean square over the 99.9 percentile), the brightest tissue kept (99.9 percentile of the result over
+that of the scan; a lesion that vanished would lower it), seconds, and the peak memory of the process so far.
+About a minute per scan on two cores.
 """
 
 from __future__ import annotations
