@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from revoxel.core.volumes import reason_of
+from revoxel.core.reasons import reason_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 from numpy.typing import NDArray
 
 from revoxel.core.geometry import Grid
+from revoxel.core.reasons import reason_of
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -342,17 +342,3 @@ def _not_3d(path: Path, shape: tuple[int, ...]) -> str:
 
 def _unreadable(path: Path, error: BaseException) -> str:
     return f"{path} must be a readable image, got '{reason_of(error)}'; it may be cut off: copy it again."
-
-
-def reason_of(error: BaseException) -> str:
-    """Reduce another library's message to one line.
-
-    Args:
-        error: What the library raised.
-
-    Returns:
-        Its last words, without line breaks, source positions and ITK's `Reason:` of some earlier system call.
-    """
-    words = re.sub(r"\nReason: .*", "", str(error))
-    words = re.sub(r"(?s)^.*(?:ITK ERROR: \w+\(0x[0-9a-f]+\): |\[nrrd\] )", "", words)
-    return " ".join(words.split()) or type(error).__name__
