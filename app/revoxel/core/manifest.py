@@ -31,7 +31,8 @@ of the manifest (absolute paths are taken as they are)::
 `axis` is the slice axis (0, 1 or 2) of the arrays as stored. `profile.std_mm` is the estimated standard
 deviation of the slice profile, `assumed_std_mm` the one the experts were run with (left out: the estimated
 one) and `confidence` how much the estimate is trusted (1 = known). Optional: `timepoint` ("000"),
-`separation_mm` (the nominal spacing), `hr` (inference), `experts` of a case (before they are made), `sha256`,
+`separation_mm` (the nominal spacing), `condition` (a free label of how the slices were made and what the experts
+were told; tables are grouped by it), `hr` (inference), `experts` of a case (before they are made), `sha256`,
 `seed`, `folds`. A subject may stand in several rows (pulses, spacings, axes, profiles). All experts of a case
 lie on one grid; `hr` starts at the same first voxel and may have fewer or more slices (it is cut or padded).
 """
@@ -91,6 +92,7 @@ class Case(_Strict):
     separation_mm: Positive
     axis: Annotated[int, Field(ge=0, le=2)]
     profile: ProfileRecord
+    condition: str = ""
     hr: Path | None = None
     lr: Path
     experts: dict[str, Path] = Field(default_factory=dict)
