@@ -31,10 +31,11 @@ of the manifest (absolute paths are taken as they are)::
 `axis` is the slice axis (0, 1 or 2) of the arrays as stored. `profile.std_mm` is the estimated standard
 deviation of the slice profile, `assumed_std_mm` the one the experts were run with (left out: the estimated
 one) and `confidence` how much the estimate is trusted (1 = known). Optional: `timepoint` ("000"),
-`separation_mm` (the nominal spacing), `condition` (a free label of how the slices were made and what the experts
-were told; tables are grouped by it), `hr` (inference), `experts` of a case (before they are made), `sha256`,
-`seed`, `folds`. A subject may stand in several rows (pulses, spacings, axes, profiles). All experts of a case
-lie on one grid; `hr` starts at the same first voxel and may have fewer or more slices (it is cut or padded).
+`separation_mm` (the nominal spacing), `condition` (a free label of how the slices were made and what the
+experts were told; tables are grouped by it), `hr` (inference), `experts` of a case (before they are made),
+`sha256`, `seed`, `folds`. A subject may stand in several rows (pulses, spacings, axes, profiles). All experts
+of a case lie on one grid; `hr` starts at the same first voxel and may have fewer or more slices (it is cut or
+padded).
 """
 
 from __future__ import annotations
