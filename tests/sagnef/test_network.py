@@ -157,3 +157,20 @@ def test_unknown_public_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="nonsense"):
         _ = revoxel.sagnef.nonsense
+
+
+def test_modulation_is_the_identity_at_first_and_then_steers_by_the_profile():
+    torch.manual_seed(0)
+    x = torch.rand(1, 8, 8, 8, 8)
+    plain, steered = (gate(in_ch=8, n_profile=3, modulation=flag) for flag in (False, True))
+    steered.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(steered(x), plain(x))
+    torch.nn.init.normal_(steered.unet.modulate_full.scale_and_shift.weight)
+    wider = x.clone()
+    wider[:, 1] += 0.1
+    assert (steered(wider)[1] - steered(x)[1]).abs().max() > 3 * (plain(wider)[1] - plain(x)[1]).abs().max()
+
+
+def test_modulation_without_profile_planes_is_refused():
+    with pytest.raises(ValueError, match="needs 3 profile planes"):
+        gate(modulation=True)

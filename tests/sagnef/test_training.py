@@ -10,6 +10,7 @@ import torch
 
 import tiny_study
 from revoxel.core.bundles import bundles_root
+from revoxel.core.checkpoints import save_checkpoint
 from revoxel.core.iterations import Precision
 from revoxel.experts.names import Expert
 from revoxel.sagnef import SAGNEF, training
@@ -100,3 +101,17 @@ def test_network_is_placed_in_the_layout_of_its_precision() -> None:
 def test_weights_for_something_else_stop_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="existing file"):
         training.load_weights(torch.nn.Linear(1, 1), tmp_path / "none.pt", {})
+
+
+def test_training_may_start_from_a_gate_of_the_same_form_only(tmp_path: Path) -> None:
+    architecture = {"in_ch": 4, "n_experts": 4, "wf": 8}
+    source, network = SAGNEF(**architecture), SAGNEF(**architecture)
+    path = save_checkpoint(
+        tmp_path / "model_epoch001_val0.500000.pt",
+        {"model": source.state_dict()},
+        {"architecture": architecture, "experts": list(Expert), "pulse": "t2w"},
+    )
+    training.start_from_checkpoint(network, tmp_path, architecture, list(Expert))
+    assert torch.equal(network.head.weight, source.head.weight)
+    with pytest.raises(SystemExit, match="wf"):
+        training.start_from_checkpoint(network, path, {**architecture, "wf": 16}, list(Expert))

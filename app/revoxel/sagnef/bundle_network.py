@@ -26,9 +26,10 @@ class SagnefBundleNet(nn.Module):
         disagreement: whether the gate sees the spread of the experts.
         residual: whether a bounded residual is added.
         n_profile: number of profile planes.
+        modulation: whether the profile planes modulate the gate's features.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the gate's arguments
         self,
         in_ch: int,
         n_experts: int,
@@ -36,11 +37,13 @@ class SagnefBundleNet(nn.Module):
         disagreement: bool = False,
         residual: bool = False,
         n_profile: int = 0,
+        *,
+        modulation: bool = False,
     ) -> None:
         super().__init__()
         self.n_experts = n_experts
         self.residual = residual
-        self.gate = SAGNEF(in_ch, n_experts, wf, disagreement, residual, n_profile)
+        self.gate = SAGNEF(in_ch, n_experts, wf, disagreement, residual, n_profile, modulation=modulation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the gate.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from revoxel.core.checkpoints import load_checkpoint
+from revoxel.core.checkpoints import best_checkpoint, load_checkpoint
 from revoxel.core.manifest import load_manifest
 from revoxel.sagnef.data import fold_items
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
@@ -108,22 +108,26 @@ def output_folder(out_root: str | Path, spacing: str) -> str:
     return str(Path(out_root) / spacing / "output_volumes")
 
 
-def load_weights(network: torch.nn.Module, path: str | Path, protocol: dict[str, Any]) -> None:
+def load_weights(
+    network: torch.nn.Module, path: str | Path, protocol: dict[str, Any], prefix: str = "gate."
+) -> None:
     """Load a gate's weights into the network of an inference bundle.
 
     Args:
-        network: `SagnefBundleNet`.
-        path: checkpoint of the training, or the bundle's `models/model.pt`.
+        network: `SagnefBundleNet`, or the gate itself with an empty prefix.
+        path: checkpoint of the training, the run's folder for its best one, or a bundle's `models/model.pt`.
         protocol: protocol entries that must be equal.
+        prefix: what the network puts before the names of the gate's weights.
 
     Raises:
         SystemExit: With one line, if the file is missing or made for something else.
     """
     try:
-        state = load_checkpoint(path, protocol).states["model"]
+        source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
+        state = load_checkpoint(source, protocol).states["model"]
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
-    network.load_state_dict({f"gate.{key.removeprefix('gate.')}": value for key, value in state.items()})
+    network.load_state_dict({prefix + key.removeprefix("gate."): value for key, value in state.items()})
 
 
 def place(network: torch.nn.Module, device: torch.device, precision: Precision) -> torch.nn.Module:
@@ -188,6 +192,26 @@ def start_from_simplex(
     path = Path(folder) / "simplex.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def start_from_checkpoint(
+    network: SAGNEF, path: str | Path | None, architecture: dict[str, Any], experts: Sequence[str]
+) -> None:
+    """Start from the weights of another gate of the same form, whatever its pulse and spacing.
+
+    Args:
+        network: gate before training.
+        path: as for `load_weights`; None does nothing.
+        architecture: arguments of `SAGNEF`, which must be those of the checkpoint.
+        experts: experts in channel order, which must be those of the checkpoint.
+
+    Raises:
+        SystemExit: With one line, if the file is missing or made for something else.
+    """
+    if path is None:
+        return
+    load_weights(network, path, {"architecture": architecture, "experts": list(experts)}, prefix="")
+    logger.info("start from the weights of %s", path)
 
 
 def _statistics(volume: dict[str, Any]) -> StackingStatistics:
