@@ -96,6 +96,18 @@ def offset_voxels(a: Grid, b: Grid) -> float:
     return float(np.linalg.norm(moved - corners, axis=1).max())
 
 
+def displacement_voxels(grid: Grid, other: Grid) -> float:
+    """Largest distance between corresponding corner voxels, in voxels of `grid`; the shapes may differ.
+
+    Args:
+        grid: Grid whose voxels are the unit.
+        other: Grid to compare.
+    """
+    to_index = np.linalg.inv(grid.affine)
+    moved = other.world(other.corners()) @ to_index[:3, :3].T + to_index[:3, 3]
+    return float(np.linalg.norm(moved - grid.corners(), axis=1).max())
+
+
 def check_same_grid(grids: Mapping[str, Grid], tolerance_voxels: float = SAME_GRID_TOLERANCE_VOXELS) -> None:
     """Refuse volumes that do not lie on one grid.
 
@@ -117,6 +129,25 @@ def check_same_grid(grids: Mapping[str, Grid], tolerance_voxels: float = SAME_GR
                 f"got {difference}; resample one onto the other first."
             )
             raise ValueError(msg)
+
+
+def whole_voxel_shift(grid: Grid, goal: Grid) -> tuple[tuple[int, int, int], float]:
+    """Find the voxel of one grid at which another begins, if their voxels coincide.
+
+    Args:
+        grid: Grid whose voxels are counted.
+        goal: Grid of any shape.
+
+    Returns:
+        Index in `grid` (it may lie outside) nearest to the first voxel of `goal`, and the largest
+        displacement that then remains over `goal`, in voxels: 0 where the voxels of both coincide.
+    """
+    start = np.linalg.solve(grid.affine, goal.affine[:, 3])[:3]
+    shift = np.rint(start)
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.world(shift)
+    x, y, z = (int(step) for step in shift)
+    return (x, y, z), offset_voxels(Grid(goal.shape, affine), goal)
 
 
 def slice_axis(grid: Grid) -> int:

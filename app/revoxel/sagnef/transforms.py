@@ -6,6 +6,7 @@ Keys: one per expert while loading, then `experts` `(expert, x, y, z)`; `low` (t
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,18 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 
-from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, Grid, check_same_grid, offset_voxels
+from revoxel.core.geometry import (
+    SAME_GRID_TOLERANCE_VOXELS,
+    Grid,
+    displacement_voxels,
+    resample,
+    whole_voxel_shift,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
 
 Data = dict["Hashable", Any]
 
@@ -31,21 +40,20 @@ def grid_of(image: MetaTensor) -> Grid:
     return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
+def _plain(image: torch.Tensor) -> torch.Tensor:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
+
+
 def _name_of(image: MetaTensor, key: Hashable) -> str:
     return f"{key} ({image.meta.get('filename_or_obj', 'in memory')})"
 
 
-class CheckSameGridd(MapTransform):
-    """Refuse images that do not lie on one grid: concatenation would keep the first affine in silence.
+class RequireContrastd(MapTransform):
+    """Refuse images with NaN, with infinity, or with one value everywhere, before they spoil a training.
 
     Args:
-        keys: images to compare, channel-first with affine.
-        tolerance_voxels: largest offset that still counts as the same grid.
+        keys: images to look at.
     """
-
-    def __init__(self, keys: Sequence[str], tolerance_voxels: float = SAME_GRID_TOLERANCE_VOXELS) -> None:
-        super().__init__(keys)
-        self.tolerance_voxels = tolerance_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Check the images and pass them on.
@@ -57,11 +65,72 @@ class CheckSameGridd(MapTransform):
             The same item.
 
         Raises:
-            ValueError: If two grids differ; the message names both files.
+            ValueError: If an image cannot be used; the message names its file.
         """
-        grids = {_name_of(data[key], key): grid_of(data[key]) for key in self.key_iterator(dict(data))}
-        check_same_grid(grids, self.tolerance_voxels)
+        for key in self.key_iterator(dict(data)):
+            lowest, highest = torch.aminmax(torch.as_tensor(data[key]))
+            if not bool(torch.isfinite(highest - lowest)) or lowest == highest:
+                msg = (
+                    f"{_name_of(data[key], key)} must be finite and not constant, got values from "
+                    f"{float(lowest):g} to {float(highest):g}; make the file again."
+                )
+                raise ValueError(msg)
         return dict(data)
+
+
+class AlignToGridd(MapTransform):
+    """Bring images onto the grid of the first: concatenation would keep the first affine in silence.
+
+    Args:
+        keys: images, channel-first with affine; the first sets the grid.
+        tolerance_voxels: largest offset that counts as the same grid.
+        max_tolerance_voxels: largest offset that is repaired by resampling a copy, with a warning.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        tolerance_voxels: float = SAME_GRID_TOLERANCE_VOXELS,
+        max_tolerance_voxels: float = SAME_GRID_TOLERANCE_VOXELS,
+    ) -> None:
+        super().__init__(keys)
+        self.tolerance_voxels = tolerance_voxels
+        self.max_tolerance_voxels = max_tolerance_voxels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
+        """Align the images.
+
+        Args:
+            data: item with all keys.
+
+        Returns:
+            The item with every image on the first one's grid.
+
+        Raises:
+            ValueError: If an image lies too far away; the message names its file.
+        """
+        item = dict(data)
+        first = item[self.keys[0]]
+        goal = grid_of(first)
+        for key in self.key_iterator(item):
+            grid = grid_of(item[key])
+            offset = displacement_voxels(goal, grid)
+            if offset <= self.tolerance_voxels and grid.shape == goal.shape:
+                continue
+            self._report(item[key], key, offset)
+            moved = [resample(channel, grid, goal) for channel in np.asarray(item[key])]
+            item[key] = MetaTensor(torch.from_numpy(np.stack(moved)), affine=first.affine)
+        return item
+
+    def _report(self, image: MetaTensor, key: Hashable, offset: float) -> None:
+        name = _name_of(image, key)
+        if offset > self.max_tolerance_voxels:
+            msg = (
+                f"{name} must lie within {self.max_tolerance_voxels:g} voxels of {self.keys[0]}, got "
+                f"{offset:.3g}; the file belongs to another scan or its header is wrong: resample it first."
+            )
+            raise ValueError(msg)
+        logger.warning("%s lies %.2f voxels off: a copy is resampled", name, offset)
 
 
 class MatchTruthd(Transform):
@@ -111,12 +180,7 @@ class MatchTruthd(Transform):
 
     def _shift_voxels(self, truth: MetaTensor, reference: MetaTensor) -> tuple[int, ...]:
         """Voxel of the truth at which the reference starts."""
-        grid, goal = grid_of(truth), grid_of(reference)
-        start = np.linalg.solve(grid.affine, goal.affine[:, 3])[:3]
-        shift = np.rint(start)
-        affine = grid.affine.copy()
-        affine[:3, 3] = grid.world(shift)
-        offset = offset_voxels(Grid(goal.shape, affine), goal)
+        shift, offset = whole_voxel_shift(grid_of(truth), grid_of(reference))
         if offset > SAME_GRID_TOLERANCE_VOXELS:
             msg = (
                 f"{_name_of(truth, self.key)} must share its voxels with {self.reference} (within "
@@ -124,7 +188,7 @@ class MatchTruthd(Transform):
                 "resample it onto the experts' grid first."
             )
             raise ValueError(msg)
-        return tuple(int(step) for step in shift)
+        return shift
 
 
 def _overlap(
@@ -151,7 +215,7 @@ class SliceAxisLastd(MapTransform):
     def __init__(self, keys: Sequence[str], axis_key: str = "axis", dtype: str = "float16") -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.axis_key = axis_key
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.dtype = dtype
 
     def __call__(self, data: Mapping[Hashable, Any]) -> Data:
         """Move the axis of every key.
@@ -164,8 +228,8 @@ class SliceAxisLastd(MapTransform):
         """
         item = dict(data)
         for key in self.key_iterator(item):
-            moved = torch.as_tensor(item[key]).movedim(1 + item[self.axis_key], -1)
-            item[key] = moved.to(self.dtype).contiguous()
+            moved = _plain(item[key]).movedim(1 + item[self.axis_key], -1)
+            item[key] = moved.to(getattr(torch, self.dtype)).contiguous()
         return item
 
 
