@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from revoxel.experts.names import Expert
 
-_WORDS = {
+#: What people write for each pulse, in lower case.
+PULSE_WORDS = {
     **dict.fromkeys(("t1", "t1n", "t1w"), Pulse.t1n),
     **dict.fromkeys(("t1c", "t1ce", "t1gd", "t1post", "t1wce", "t1cw", "t1wc"), Pulse.t1c),
     **dict.fromkeys(("t2", "t2n", "t2w"), Pulse.t2w),
     **dict.fromkeys(("t2f", "flair", "t2flair", "t2wflair"), Pulse.t2f),
 }
-_CONTRAST_WORDS = frozenset({"gd", "gad", "gadolinium", "post", "postcontrast", "contrast", "ce"})
+CONTRAST_WORDS = frozenset({"gd", "gad", "gadolinium", "post", "postcontrast", "contrast", "ce"})
 _CHOICES = ", ".join(pulse.value for pulse in Pulse)
 _SIDECAR_TEXT_KEYS = ("SeriesDescription", "ProtocolName")
 
@@ -113,7 +114,7 @@ def pulse_of(path: Path, requested: str = "auto") -> Pulse:
         ValueError: If the request is no pulse, or name and sidecar state none or several.
     """
     if requested != "auto":
-        return _parse_pulse(requested)
+        return parse_pulse(requested)
     found = _pulses_in(volume_stem(path)) or _pulses_in_sidecar(volume_sidecar(path))
     if len(found) == 1:
         return next(iter(found))
@@ -125,7 +126,15 @@ def pulse_of(path: Path, requested: str = "auto") -> Pulse:
     raise ValueError(msg)
 
 
-def _parse_pulse(text: str) -> Pulse:
+def parse_pulse(text: str) -> Pulse:
+    """Pulse that a few words state.
+
+    Args:
+        text: What people write, such as `T1 post` or `flair`.
+
+    Raises:
+        ValueError: If it states none or several.
+    """
     found = _pulses_in(text)
     if len(found) != 1:
         msg = f"pulse must be one of {_CHOICES} or auto, got {text!r}; pass --pulse t1c, for example."
@@ -136,8 +145,8 @@ def _parse_pulse(text: str) -> Pulse:
 def _pulses_in(text: str) -> frozenset[Pulse]:
     """Pulses that a text states, with the two combinations that people write resolved."""
     words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
-    found = {_WORDS[word] for word in words if word in _WORDS}
-    if Pulse.t1n in found and _CONTRAST_WORDS.intersection(words):
+    found = {PULSE_WORDS[word] for word in words if word in PULSE_WORDS}
+    if Pulse.t1n in found and CONTRAST_WORDS.intersection(words):
         found.add(Pulse.t1c)
     return frozenset(_without_the_general(found))
 
