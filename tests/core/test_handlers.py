@@ -151,7 +151,7 @@ def test_gradients_are_clipped_before_the_step(tmp_path: Path) -> None:
 def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path, 1)
     torch.nn.init.constant_(run.network.weight, float("nan"))
-    with pytest.raises(RuntimeError, match="loss must be finite"):
+    with pytest.raises(FloatingPointError, match="loss must be finite"):
         run.go()
 
 

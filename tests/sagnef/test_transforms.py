@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader
 import tiny_study
 from revoxel.sagnef.data import PatchDataset, PatchSampler, fold_items
 from revoxel.sagnef.transforms import (
+    AlignToGridd,
     AssembleChannelsd,
-    CheckSameGridd,
     ForegroundBoxd,
     MatchTruthd,
     RandPatchd,
+    RequireContrastd,
     SliceAxisLastd,
 )
 
@@ -36,10 +37,32 @@ def _volume(shape: tuple[int, ...] = (20, 18, 16)) -> dict[str, Any]:
     return {"experts": experts, "high": experts[:1] + 1, "mask": torch.ones(1, *shape), **facts}
 
 
-def test_experts_on_different_grids_are_refused() -> None:
-    data = {"A": _image((8, 8, 8)), "B": _image((8, 8, 8), shift_mm=0.2)}
-    with pytest.raises(ValueError, match=r"A .* and B .* must lie on one grid"):
-        CheckSameGridd(["A", "B"])(data)
+def test_expert_that_lies_too_far_away_is_refused_by_name() -> None:
+    data = {"A": _image((8, 8, 8)), "B": _image((8, 8, 8), shift_mm=3.5)}
+    with pytest.raises(ValueError, match=r"B .* must lie within 3 voxels of A, got 3.5"):
+        AlignToGridd(["A", "B"], max_tolerance_voxels=3)(data)
+
+
+def test_expert_that_lies_a_little_off_is_resampled_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+    shifted = _image((8, 8, 9), shift_mm=1.0)
+    aligned = AlignToGridd(["A", "B"], max_tolerance_voxels=3)({"A": _image((8, 8, 8)), "B": shifted})["B"]
+    assert aligned.shape == (1, 8, 8, 8)
+    assert torch.equal(aligned.affine, torch.eye(4, dtype=aligned.affine.dtype))
+    assert torch.allclose(aligned.as_tensor()[..., 1:], shifted.as_tensor()[..., :7], atol=1e-4)
+    assert "B (in memory) lies 2.00 voxels off" in caplog.text
+
+
+def test_expert_within_the_tolerance_stays_untouched() -> None:
+    data = {"A": _image((8, 8, 8)), "B": _image((8, 8, 8), shift_mm=0.04)}
+    assert AlignToGridd(["A", "B"])(data)["B"] is data["B"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_image_without_contrast_or_with_nan_is_refused(value: float | None) -> None:
+    image = _image((8, 8, 8)) if value is not None else MetaTensor(torch.zeros(1, 8, 8, 8))
+    image[0, 3, 3, 3] = value or 0.0
+    with pytest.raises(ValueError, match=r"A \(in memory\) must be finite and not constant"):
+        RequireContrastd(["A"])({"A": image})
 
 
 @pytest.mark.parametrize("n_slices", [8, 10, 13])

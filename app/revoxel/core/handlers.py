@@ -17,7 +17,8 @@ from ignite.engine import Events
 from ignite.handlers import ProgressBar
 from monai.engines.utils import IterationEvents
 
-from revoxel.core.checkpoints import load_checkpoint, save_checkpoint
+from revoxel.core.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from revoxel.core.volumes import atomic_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 # Names under which a bundle attaches the metrics that the handlers read.
 VALIDATION_LOSS = "val_loss"
 LOSS_PARTS = "loss_parts"
+LAST = "last.pt"
 
 
 class Stateful(Protocol):
@@ -157,8 +159,9 @@ class EpochLog:
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"val_{name}": val.get(name, "") for name in train}
         row |= {"lr": self._learning_rate, "seconds": round(time.perf_counter() - self._start_s, 3)}
-        if idist.get_rank() == 0:
-            self._write(row)
+        if idist.get_rank() != 0:
+            return
+        self._write(row)
         logger.info(
             "epoch %d/%d: train %.6f, val %s, %.1f s",
             *(engine.state.epoch, engine.state.max_epochs, train.get("total", float("nan"))),
@@ -167,13 +170,13 @@ class EpochLog:
 
     def _write(self, row: dict[str, Any]) -> None:
         rows = [old for old in read_epoch_log(self.path) if int(old["epoch"]) < row["epoch"]]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(self.path, overwrite=True) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(row), restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows([*rows, row])
-        temporary.replace(self.path)
 
 
 def read_epoch_log(path: Path) -> list[dict[str, str]]:
@@ -199,16 +202,19 @@ class Checkpoints:
         states: what is saved by name; must hold `model`. `early_stopping` may end a continued run at once.
         evaluator: engine that validates.
         protocol: what the weights are for; a run with another protocol is not continued.
+        recipe: how they are trained, as plain values; a run with another recipe is not continued either.
         every: cadence of named checkpoints in epochs; 0 writes improvements only.
-        resume: continue from `last.pt` if there is one.
+        resume: continue from `last.pt` if there is one; off, the folder must not hold a run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one line of a bundle's config each
         self,
         folder: str | Path,
         states: Mapping[str, Stateful],
         evaluator: Any,
         protocol: Mapping[str, Any],
+        *,
+        recipe: Mapping[str, Any] | None = None,
         every: int = 0,
         resume: bool = True,
     ) -> None:
@@ -216,6 +222,7 @@ class Checkpoints:
         self.states = dict(states)
         self.evaluator = evaluator
         self.protocol = dict(protocol)
+        self.recipe = dict(recipe or {})
         self.every = every
         self.resume = resume
         self._best: float | None = None
@@ -223,7 +230,7 @@ class Checkpoints:
     @property
     def last(self) -> Path:
         """File that a run continues from."""
-        return self.folder / "last.pt"
+        return self.folder / LAST
 
     def attach(self, engine: Engine) -> None:
         """Continue and save this trainer."""
@@ -231,9 +238,13 @@ class Checkpoints:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def _continue(self, engine: Engine) -> None:
-        if not self.resume or not self.last.is_file():
+        if not self.last.is_file():
             return
+        if not self.resume:
+            msg = f"{self.folder} must not hold a run yet, got {LAST}; resume it or choose another out_root."
+            raise FileExistsError(msg)
         checkpoint = load_checkpoint(self.last, self.protocol)
+        check_recipe(checkpoint, self.recipe)
         for name, part in self.states.items():
             part.load_state_dict(checkpoint.states[name])
         self._best = checkpoint.states["best"]
@@ -254,11 +265,35 @@ class Checkpoints:
             return
         epoch = engine.state.epoch
         states = {name: part.state_dict() for name, part in self.states.items()}
-        record = {"epoch": epoch, "best": self._best, "val_loss": loss}
+        record = {"epoch": epoch, "best": self._best, "val_loss": loss, "recipe": self.recipe}
         if loss is not None and (improved or (self.every and epoch % self.every == 0)):
             path = self.folder / f"model_epoch{epoch:03d}_val{loss:.6f}.pt"
             save_checkpoint(path, {"model": states["model"], **record}, self.protocol)
         save_checkpoint(self.last, {**states, **record}, self.protocol)
+
+
+def check_recipe(checkpoint: Checkpoint, recipe: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings than a run began with: the old ones would win in silence.
+
+    Args:
+        checkpoint: last state of the run; one without a recipe fits any.
+        recipe: settings of now.
+
+    Raises:
+        ValueError: If a setting differs; every difference is named with both values.
+    """
+    began: dict[str, Any] = checkpoint.states.get("recipe", {})
+    differences = [
+        f"{name}: began with {began[name]!r}, got {value!r}"
+        for name, value in recipe.items()
+        if name in began and began[name] != value
+    ]
+    if differences:
+        msg = (
+            f"{checkpoint.path} must be continued with its own settings ({'; '.join(differences)}); "
+            "give those, or choose another out_root."
+        )
+        raise ValueError(msg)
 
 
 class Progress:

@@ -36,7 +36,14 @@ class Precision:
         self.channels_last = channels_last
 
     def resolve(self, device: torch.device) -> torch.dtype:
-        """Number format on this device."""
+        """Number format on this device.
+
+        Raises:
+            ValueError: If it is float16 without CUDA, where it underflows and nothing is gained.
+        """
+        if self.dtype == "float16" and device.type != "cuda":
+            msg = f"amp_dtype float16 must run on a CUDA device, got {device}; use auto, bfloat16 or float32."
+            raise ValueError(msg)
         return fast_dtype(device) if self.dtype == "auto" else getattr(torch, self.dtype)
 
     def autocast(self, device: torch.device) -> torch.autocast:
@@ -73,7 +80,7 @@ class TrainingUpdate:
             `image`, `label`, `pred`, `loss` and `components`.
 
         Raises:
-            RuntimeError: If the loss is not finite.
+            FloatingPointError: If the loss is not finite.
         """
         image, label = _prepare(engine, batch)
         engine.network.train()
@@ -88,7 +95,7 @@ class TrainingUpdate:
                 f"loss must be finite, got {value} in iteration {engine.state.iteration}; "
                 "lower the learning rate or use --amp_dtype float32."
             )
-            raise RuntimeError(msg)
+            raise FloatingPointError(msg)
         self._scaler.scale(output["loss"]).backward()
         self._scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from monai.transforms import Compose
 
+logger = logging.getLogger(__name__)
+
 
 def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
     manifest: str | Path,
@@ -26,6 +29,7 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
     pulses: Sequence[str],
     dataset_dir: str | None = None,
     need_truth: bool = True,
+    skip_bad_cases: bool = False,
 ) -> list[dict[str, Any]]:
     """Items of one split of one fold.
 
@@ -37,6 +41,7 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
         pulses: pulses of the cases; more than one mixes them.
         dataset_dir: where relative paths start, instead of the manifest's root.
         need_truth: refuse cases without `hr`, and load it.
+        skip_bad_cases: leave out, with a warning, cases with missing files.
 
     Returns:
         One item per case: paths under the experts' names, `low` and `high`; `axis`, `profile`, `subject`,
@@ -50,6 +55,8 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
         study = study.model_copy(update={"root": dataset_dir})
     patients = {case.patient for case in study.cases} if fold is None else getattr(study.fold(fold), split)
     cases = study.select(patients, spacing, pulses)
+    if skip_bad_cases:
+        cases = [case for case in cases if _is_whole(study, case, need_truth=need_truth)]
     if not cases:
         msg = (
             f"{split} cases of {fold or 'the manifest'} must not be empty, got none at {spacing} for "
@@ -63,6 +70,13 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
         )
         raise ValueError(msg + "; make the files (revoxel experts) or correct the manifest.")
     return [_item(study, case, need_truth=need_truth) for case in cases]
+
+
+def _is_whole(study: Manifest, case: Case, *, need_truth: bool) -> bool:
+    missing = study.missing_files([case], need_truth=need_truth)
+    for line in missing:
+        logger.warning("case left out: %s", line)
+    return not missing
 
 
 def _item(manifest: Manifest, case: Case, *, need_truth: bool) -> dict[str, Any]:

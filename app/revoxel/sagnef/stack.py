@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, Grid, resample
+from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, Grid, displacement_voxels, resample
 from revoxel.core.intensity import IntensityMap, foreground_mask
 from revoxel.experts.names import Expert
 
@@ -181,18 +181,6 @@ def intensity_of(low: Volume, convention: Mapping[str, Any] | None = None) -> In
         return IntensityMap.from_zscore(low.data, mask)
     lower, upper = convention["percentiles"] if convention else DEFAULT_PERCENTILES
     return IntensityMap.from_percentiles(low.data, mask, lower, upper)
-
-
-def displacement_voxels(grid: Grid, other: Grid) -> float:
-    """Largest distance between corresponding corner voxels, in voxels of `grid`; the shapes may differ.
-
-    Args:
-        grid: Grid whose voxels are the unit.
-        other: Grid to compare.
-    """
-    to_index = np.linalg.inv(grid.affine)
-    moved = other.world(other.corners()) @ to_index[:3, :3].T + to_index[:3, 3]
-    return float(np.linalg.norm(moved - grid.corners(), axis=1).max())
 
 
 def _refuse_far(expert: Expert, volume: Volume, offset: float, tolerance: float) -> None:

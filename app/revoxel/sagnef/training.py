@@ -4,26 +4,92 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ignite.distributed as idist
 import torch
 
-from revoxel.core.checkpoints import best_checkpoint, load_checkpoint
+from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
 from revoxel.core.manifest import load_manifest
+from revoxel.core.reasons import reason_of
+from revoxel.core.volumes import atomic_path
 from revoxel.sagnef.data import fold_items
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
+from revoxel.sagnef.volume_cache import MappedCases, prepare_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ignite.engine import Engine
 
     from revoxel.core.iterations import Precision
     from revoxel.core.manifest import Split
     from revoxel.sagnef.network import SAGNEF
 
 logger = logging.getLogger(__name__)
+
+_EXPECTED = (OSError, ValueError, FloatingPointError)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line where a user can do something about it; defects keep their traceback.
+
+    Raises:
+        SystemExit: Instead of what was raised, or what caused it.
+    """
+    try:
+        yield
+    except Exception as error:
+        root: BaseException = error
+        while root.__cause__ is not None and not isinstance(root, _EXPECTED):
+            root = root.__cause__
+        if not isinstance(root, _EXPECTED):
+            raise
+        raise SystemExit(f"error: {reason_of(root)}") from error
+
+
+def volumes(  # noqa: PLR0913 - one line of a bundle's config each
+    data: Sequence[dict[str, Any]],
+    transform: Callable[[dict[str, Any]], dict[str, Any]],
+    *,
+    cache_dir: str | Path | None = None,
+    workers: int = 2,
+    skip_bad_cases: bool = False,
+) -> Sequence[dict[str, Any]] | MappedCases:
+    """Prepare the cases of a run before anything trains: see `prepare_cases`.
+
+    Args:
+        data: items from `fold_items`.
+        transform: from paths to volumes.
+        cache_dir: folder that keeps the prepared volumes over runs; None keeps them in memory.
+        workers: cases that are prepared at once.
+        skip_bad_cases: leave out, with a warning, cases whose files cannot be used.
+
+    Raises:
+        SystemExit: With one line that names the file that cannot be used.
+    """
+    with one_line_errors():
+        return prepare_cases(
+            data, transform, cache_dir=cache_dir, workers=workers, skip_bad_cases=skip_bad_cases
+        )
+
+
+def run_engine(engine: Engine) -> None:
+    """Run a trainer or an evaluator.
+
+    Args:
+        engine: the engine.
+
+    Raises:
+        SystemExit: With one line after a full disk, a loss that is not finite, or a case that cannot be used.
+    """
+    with one_line_errors():
+        engine.run()
 
 
 def check_start(  # noqa: PLR0913 - one line of a bundle's config each
@@ -36,6 +102,7 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
     splits: dict[Split, Sequence[str]],
     dataset_dir: str | None = None,
     need_truth: bool = True,
+    skip_bad_cases: bool = False,
 ) -> None:
     """Stop with one line before anything is built if the run cannot work.
 
@@ -48,11 +115,12 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
         splits: pulses by split that the run reads, such as `{"train": ["t1c"]}`.
         dataset_dir: where relative paths start, instead of the manifest's root.
         need_truth: whether the cases must have `hr`.
+        skip_bad_cases: whether cases with missing files are left out.
 
     Raises:
         SystemExit: With one line that says what is wrong and what to do.
     """
-    try:
+    with one_line_errors():
         _check_root(Path(bundle_root))
         _check_experts(manifest, experts)
         for split, pulses in splits.items():
@@ -64,9 +132,8 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
                 pulses=pulses,
                 dataset_dir=dataset_dir,
                 need_truth=need_truth,
+                skip_bad_cases=skip_bad_cases,
             )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 def _check_root(bundle_root: Path) -> None:
@@ -86,16 +153,16 @@ def _check_experts(manifest: str | Path | None, experts: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def model_folder(out_root: str | Path, spacing: str, pulse: str, fold: str) -> str:
-    """Folder of checkpoints and log: `{out_root}/{spacing}/model_data/{pulse}/{fold}`.
+def model_folder(out_root: str | Path, spacing: str, pulse: str, fold: str | None) -> str:
+    """Folder of checkpoints, log and report: `{out_root}/{spacing}/model_data/{pulse}/{fold}`.
 
     Args:
         out_root: root of all outputs.
         spacing: spacing of the model.
         pulse: pulse of the model.
-        fold: fold of the model.
+        fold: fold of the model; None, for every patient of the manifest, is called `all`.
     """
-    return str(Path(out_root) / spacing / "model_data" / pulse / fold)
+    return str(Path(out_root) / spacing / "model_data" / pulse / (fold or "all"))
 
 
 def output_folder(out_root: str | Path, spacing: str) -> str:
@@ -108,26 +175,20 @@ def output_folder(out_root: str | Path, spacing: str) -> str:
     return str(Path(out_root) / spacing / "output_volumes")
 
 
-def load_weights(
-    network: torch.nn.Module, path: str | Path, protocol: dict[str, Any], prefix: str = "gate."
-) -> None:
-    """Load a gate's weights into the network of an inference bundle.
+def load_weights(network: torch.nn.Module, path: str | Path, protocol: dict[str, Any]) -> None:
+    """Load a gate's weights into a network of a bundle.
 
     Args:
-        network: `SagnefBundleNet`, or the gate itself with an empty prefix.
+        network: `SagnefBundleNet`, or the gate itself.
         path: checkpoint of the training, the run's folder for its best one, or a bundle's `models/model.pt`.
         protocol: protocol entries that must be equal.
-        prefix: what the network puts before the names of the gate's weights.
 
     Raises:
         SystemExit: With one line, if the file is missing or made for something else.
     """
-    try:
+    with one_line_errors():
         source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
-        state = load_checkpoint(source, protocol).states["model"]
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
-    network.load_state_dict({prefix + key.removeprefix("gate."): value for key, value in state.items()})
+        fill_network(network, load_checkpoint(source, protocol))
 
 
 def place(network: torch.nn.Module, device: torch.device, precision: Precision) -> torch.nn.Module:
@@ -189,9 +250,10 @@ def start_from_simplex(
     network.set_simplex_start(weights.tolist())
     record = {name: round(float(weight), 6) for name, weight in zip(experts, weights, strict=True)}
     logger.info("start at the global weights %s", record)
-    path = Path(folder) / "simplex.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if idist.get_rank() != 0:
+        return
+    with one_line_errors(), atomic_path(Path(folder) / "simplex.json", overwrite=True) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def start_from_checkpoint(
@@ -210,7 +272,7 @@ def start_from_checkpoint(
     """
     if path is None:
         return
-    load_weights(network, path, {"architecture": architecture, "experts": list(experts)}, prefix="")
+    load_weights(network, path, {"architecture": architecture, "experts": list(experts)})
     logger.info("start from the weights of %s", path)
 
 
