@@ -65,7 +65,7 @@ def test_bundle_has_every_property_that_monai_asks_for(name: str, manifest: Path
     given = {"manifest": str(manifest), "spacing": "5mm", "pulse": "t1c", "out_root": str(tmp_path)}
     for graph, kind in (("train", "train"), ("evaluate", "infer"), ("inference", "infer")):
         path = str(folder / f"{graph}.json")
-        workflow = ConfigWorkflow(path, workflow_type=kind, logging_file=False, initialize=[], **given)
+        workflow = ConfigWorkflow(path, workflow_type=kind, logging_file=False, **given)
         workflow.initialize()
         assert workflow.check_properties() == []
 
@@ -249,12 +249,13 @@ def test_monai_loads_the_adopted_network(trained: Path, tmp_path: Path) -> None:
     name = "sagnef_5mm_t1c"
     folder = tmp_path / name
     shutil.copytree(ROOT / "bundles" / name / "configs", folder / "configs")
-    config = folder / "configs" / "inference.json"
-    config.write_text(config.read_text().replace('"wf": 16', '"wf": 8'))
+    for config in (folder / "configs").glob("*.json"):
+        config.write_text(config.read_text().replace('"wf": 16', '"wf": 8'))
     path = adopt_checkpoint(name, _models(trained), root=tmp_path)
-    network = load(name, bundle_dir=str(tmp_path), workflow_type="inference", key_in_ckpt="model")
-    saved = torch.load(path, weights_only=True)["model"]
-    assert all(torch.equal(saved[key], value) for key, value in network.state_dict().items())
+    saved = torch.load(path, weights_only=True)
+    for kind in ("train", "inference"):
+        network = load(name, bundle_dir=str(tmp_path), workflow_type=kind)
+        assert all(torch.equal(saved[key], value) for key, value in network.state_dict().items())
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,12 +12,16 @@ from revoxel.sagnef.network import SAGNEF
 if TYPE_CHECKING:
     from torch import Tensor
 
+_GATE = "gate."
+
 
 class SagnefBundleNet(nn.Module):
     """SAGNEF with its outputs as channels: fused volume, weights and, with a residual head, the residual.
 
     Windows are stitched channel by channel; mixing the stitched weights with the experts and adding the
     stitched residual then gives a volume whose weights are the ones reported.
+
+    Its state dict is the gate's: training checkpoints and bundles hold the same names.
 
     Args:
         in_ch: channels of the input: profile planes, the scan, the experts.
@@ -44,6 +48,8 @@ class SagnefBundleNet(nn.Module):
         self.n_experts = n_experts
         self.residual = residual
         self.gate = SAGNEF(in_ch, n_experts, wf, disagreement, residual, n_profile, modulation=modulation)
+        self.register_state_dict_post_hook(_without_gate)
+        self.register_load_state_dict_pre_hook(_with_gate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the gate.
@@ -59,3 +65,16 @@ class SagnefBundleNet(nn.Module):
             return torch.cat([fused, weights], dim=1)
         mixture = (weights * x[:, x.shape[1] - self.n_experts :]).sum(dim=1, keepdim=True)
         return torch.cat([fused, weights, fused - mixture], dim=1)
+
+
+def _without_gate(_: nn.Module, state: dict[str, Any], prefix: str, __: dict[str, Any]) -> None:
+    """Name the gate's entries as the gate itself does."""
+    inner = f"{prefix}{_GATE}"
+    for key in [key for key in state if key.startswith(inner)]:
+        state[prefix + key.removeprefix(inner)] = state.pop(key)
+
+
+def _with_gate(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Undo `_without_gate` before the entries are matched."""
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[f"{prefix}{_GATE}{key.removeprefix(prefix)}"] = state.pop(key)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.bundles import WEIGHTS, bundles_root
-from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_checkpoint
+from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint, save_weights
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.experts.names import Expert
 
@@ -108,13 +108,14 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
     wanted = {"system": "sagnef", "pulse": pulse, "spacing": spacing}
     checkpoint = load_checkpoint(path, {key: value for key, value in wanted.items() if value is not None})
     protocol = checkpoint.protocol
-    network = SAGNEF(**protocol["architecture"])
-    weights = {key.removeprefix("gate."): value for key, value in checkpoint.states["model"].items()}
     try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        msg = f"{path}: weights must fit {protocol['architecture']}, got others; train it again."
+        network = SAGNEF(**protocol["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
+        msg = (
+            f"{path}: protocol must hold arguments of SAGNEF, got {protocol}; update revoxel or train again."
+        )
         raise ValueError(msg) from error
+    fill_network(network, checkpoint)
     return Gate(
         network=network.eval(),
         path=Path(path),
@@ -201,5 +202,4 @@ def adopt_checkpoint(
     if gate.name != name:
         msg = f"{checkpoint} must be for {name}, got one for {gate.name}; adopt it there."
         raise ValueError(msg)
-    state = {f"gate.{key}": value for key, value in gate.network.state_dict().items()}
-    return save_checkpoint(target, {"model": state}, gate.protocol)
+    return save_weights(target, gate.network.state_dict(), gate.protocol)
