@@ -27,6 +27,7 @@ class Verb(NamedTuple):
 
 MAIN = "Main job"
 SLICES = "Slices and experts"
+STUDIES = "Studies"
 MODELS = "Models"
 
 VERBS = (
@@ -36,7 +37,9 @@ VERBS = (
     Verb("axis-check", SLICES, "Tell which axes of a volume are truly high-resolution."),
     Verb("estimate-profile", SLICES, "Estimate the slice profile's width from the scan alone."),
     Verb("simulate", SLICES, "Make a thick-slice scan from a high-resolution one."),
-    Verb("experts", SLICES, "Run the super-resolution experts, one volume each."),
+    Verb("experts", SLICES, "Run the super-resolution experts, on a scan or on all rows of a manifest."),
+    Verb("manifest", STUDIES, "Find, check and list a study's volumes; patient-wise folds."),
+    Verb("train", MODELS, "Train one gate per spacing, pulse and fold; continue, score, summarise."),
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
 )
 

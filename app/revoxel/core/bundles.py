@@ -54,6 +54,12 @@ def bundles_root() -> Path:
     raise FileNotFoundError(msg)
 
 
+def configs_root() -> Path:
+    """Folder with the model configurations: of the checkout, else of the installed package."""
+    checkout = repository_root()
+    return checkout / "configs" if checkout else _package() / "_configs"
+
+
 @dataclass(frozen=True)
 class BundleSource:
     """Where one bundle is generated from.

@@ -33,7 +33,7 @@ def graph_values(configuration: Path, table: Path, graph: str) -> dict[str, Any]
         ValueError: If the configuration has a key that the table lacks, or is no mapping of sections.
     """
     names: dict[str, dict[str, str]] = _read(table)
-    values = _flat(configuration)
+    values = flat_values(configuration)
     unknown = sorted(set(values) - set(names))
     if unknown:
         msg = f"{configuration}: keys must be among {sorted(names)}, got unknown {unknown}; correct them."
@@ -41,7 +41,19 @@ def graph_values(configuration: Path, table: Path, graph: str) -> dict[str, Any]
     return {names[key][graph]: value for key, value in values.items() if graph in names[key]}
 
 
-def _flat(path: Path) -> dict[str, Any]:
+def flat_values(path: Path) -> dict[str, Any]:
+    """Read a model configuration.
+
+    Args:
+        path: YAML file with sections of keys.
+
+    Returns:
+        Value by `section.key`.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no mapping of sections.
+    """
     sections = _read(path)
     wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
     if wrong:

@@ -53,7 +53,7 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(f"error: {reason_of(root)}") from error
 
 
-def volumes(  # noqa: PLR0913 - one line of a bundle's config each
+def volumes(
     data: Sequence[dict[str, Any]],
     transform: Callable[[dict[str, Any]], dict[str, Any]],
     *,

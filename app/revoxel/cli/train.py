@@ -1,0 +1,206 @@
+"""`revoxel train`: one gate per spacing, pulse and fold of a manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from revoxel.sagnef.campaign import CampaignSettings, Outcome, PlannedModel
+
+EXIT_CODE_SOME_FAILED = 1
+TALKATIVE = ("monai.bundle.scripts", "monai.bundle.workflows", "monai.data", "monai.data.image_reader")
+
+
+def train(
+    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="kfolds_manifest.json with folds.")],
+    cfg: Annotated[
+        Path | None, typer.Option(help="Model configuration (YAML); default: the one shipped.")
+    ] = None,
+    spacings: Annotated[
+        str | None, typer.Option(help="Such as 3mm,5mm,7mm; default: all with cases.")
+    ] = None,
+    pulses: Annotated[
+        str | None, typer.Option(help="Such as t1c,t1n,t2f,t2w; default: all with cases.")
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Such as fold0,fold1; default: all of the manifest.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Output root; default: out_root of --cfg.")
+    ] = None,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any value of the bundles' train.json; repeatable."),
+    ] = None,
+    skip_bad_cases: Annotated[
+        bool, typer.Option("--skip-bad-cases", help="Leave out cases that cannot be read, with a warning.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of everything random; default: that of --cfg.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train one gate per spacing, pulse and fold, and score each on its fold's test patients.
+
+    Finished models are left alone and interrupted ones go on, so the same line continues an interrupted
+    campaign. A model that fails is listed at the end (exit code 1) and does not stop the others.
+
+    Example: revoxel train --cfg configs/sagnef/model_configuration.yaml --manifest kfolds_manifest.json
+    --spacings 3mm,5mm,7mm --pulses t1c,t1n,t2f,t2w --dry-run
+    """
+    from rich.console import Console
+
+    from revoxel.core.bundles import configs_root
+    from revoxel.core.compute import resolve_device, set_threads
+    from revoxel.core.configuration import CONFIGURATION, TABLE
+    from revoxel.core.pulses import Pulse, Spacing
+    from revoxel.sagnef.campaign import CampaignSettings, plan_campaign
+
+    shipped = configs_root() / "sagnef"
+    values = {"device": f"$torch.device('{resolve_device(device)}')", **_parse_values(further or [])}
+    values |= {"out_root": str(out)} if out else {}
+    values |= {"seed": seed} if seed is not None else {}
+    values |= {"skip_bad_cases": True} if skip_bad_cases else {}
+    settings = CampaignSettings(
+        manifest=manifest,
+        configuration=cfg or shipped / CONFIGURATION,
+        table=shipped / TABLE,
+        spacings=_parse_names(spacings, Spacing, "--spacings"),
+        pulses=_parse_names(pulses, Pulse, "--pulses"),
+        folds=tuple(name.strip() for name in folds.split(",")) if folds else None,
+        values=values,
+        overwrite=overwrite,
+    )
+    set_threads(threads)
+    models = plan_campaign(settings)
+    console = Console()
+    if dry_run:
+        console.print(_plan_table(models))
+        _show_folders(models)
+        return
+    outcomes = _carry_out(models, settings, console)
+    console.print(_summary_table(outcomes))
+    _show_folders(models)
+    failed = [outcome for outcome in outcomes if outcome.reason]
+    for outcome in failed:
+        typer.secho(f"failed: {outcome.model.name}: {outcome.reason}", err=True, fg="red")
+    if failed:
+        raise typer.Exit(EXIT_CODE_SOME_FAILED)
+
+
+def _carry_out(models: list[PlannedModel], settings: CampaignSettings, console: Console) -> list[Outcome]:
+    from revoxel.sagnef.campaign import run_campaign
+
+    numbers = {id(model): number for number, model in enumerate(models, start=1)}
+
+    def announce(model: PlannedModel) -> None:
+        console.print(f"[bold]{numbers[id(model)]}/{len(models)} {model.name}[/bold]: {model.steps()}")
+
+    with _log_lines():
+        return list(run_campaign(models, overwrite=settings.overwrite, started=announce))
+
+
+def _show_folders(models: list[PlannedModel]) -> None:
+    """One line per model, whole, so that it can be copied; a table would cut it."""
+    for model in models:
+        typer.echo(f"{model.name}: {model.folder}")
+
+
+@contextmanager
+def _log_lines() -> Iterator[None]:
+    """Show what the package logs, one line per epoch; of MONAI's own lines only errors."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    own = logging.getLogger("revoxel")
+    wanted = {own: logging.INFO} | {logging.getLogger(name): logging.ERROR for name in TALKATIVE}
+    before = {one: one.level for one in wanted}
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+    own.addHandler(handler)
+    try:
+        for one, level in wanted.items():
+            one.setLevel(level)
+        yield
+    finally:
+        own.removeHandler(handler)
+        for one, level in before.items():
+            one.setLevel(level)
+
+
+def _parse_names(text: str | None, kind: type[StrEnum], option: str) -> tuple[Any, ...] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(kind)]
+    if unknown or not names:
+        msg = f"{option} must be some of {', '.join(kind)}, got {', '.join(unknown) or 'none'}; correct it."
+        raise ValueError(msg)
+    return tuple(member for member in kind if member in names)
+
+
+def _parse_values(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals) or value.lstrip().startswith(("$", "@", "%")):
+            msg = f"--set must be KEY=VALUE with a plain value, got {text!r}; use --set epochs=2."
+            raise ValueError(msg)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            msg = f"--set {key} must be a plain value, got {value!r}; use --set patch_size=[32,32,32]."
+            raise ValueError(msg) from error
+    return values
+
+
+def _plan_table(models: list[PlannedModel]) -> Table:
+    from revoxel.core.report import number_table
+
+    rows: dict[str, dict[str, float | str]] = {
+        model.name: {
+            "cases train/val/test": "/".join(str(number) for number in model.n_cases.values()),
+            "to do": model.problem or model.steps(),
+        }
+        for model in models
+    }
+    return number_table(f"Dry run: {len(models)} models, nothing is written", rows, first_column="model")
+
+
+def _summary_table(outcomes: list[Outcome]) -> Table:
+    from revoxel.core.report import number_table
+
+    rows = {outcome.model.name: _summary(outcome) for outcome in outcomes}
+    title = "Models; PSNR: mean over the test cases, foreground"
+    return number_table(title, rows, digits=2, first_column="model")
+
+
+def _summary(outcome: Outcome) -> dict[str, float | str]:
+    from revoxel.experts.names import Expert
+
+    experts = {name: value for name, value in outcome.psnr_db.items() if name in set(Expert)}
+    best = max(experts, key=experts.__getitem__, default="")
+    return {
+        "epochs": str(outcome.n_epochs),
+        "best val loss": "" if outcome.val_loss is None else f"{outcome.val_loss:.6f}",
+        "test dB": outcome.psnr_db.get("fused", ""),
+        "best expert dB": f"{experts[best]:.2f} ({best})" if best else "",
+        "seconds": f"{outcome.seconds:.0f}",
+    }

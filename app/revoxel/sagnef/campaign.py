@@ -1,0 +1,355 @@
+"""A campaign of trainings: one gate per spacing, pulse and fold, each through its own bundle.
+
+Every model is one run of its bundle's `train.json` and one of its `evaluate.json`, as on MONAI's command line.
+What is finished is left alone, what was interrupted goes on, what fails does not stop the rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shutil
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from monai.bundle import ConfigParser, create_workflow
+
+from revoxel.core.bundles import bundles_root
+from revoxel.core.checkpoints import Checkpoint, best_checkpoint, check_protocol, load_checkpoint
+from revoxel.core.configuration import flat_values, graph_values
+from revoxel.core.handlers import LAST, check_recipe, read_epoch_log
+from revoxel.core.manifest import Case, Manifest, Split, load_manifest
+from revoxel.core.pulses import Pulse, Spacing
+from revoxel.core.reasons import reason_of
+from revoxel.sagnef.gates import bundle_name
+
+logger = logging.getLogger(__name__)
+
+REPORT = "test_report.json"
+FAILURE = "failure.txt"
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignSettings:
+    """What to train.
+
+    Args:
+        manifest: manifest with folds.
+        configuration: model configuration.
+        table: which value of which graph each of its keys sets.
+        spacings: spacings; None takes those of the configuration that the manifest has cases of.
+        pulses: pulses, likewise.
+        folds: names of folds; None takes all of the manifest.
+        values: values of the graphs that differ from the configuration, such as `{"epochs": 2}`.
+        overwrite: begin anew where there is a run, which is removed first.
+    """
+
+    manifest: Path
+    configuration: Path
+    table: Path
+    spacings: tuple[Spacing, ...] | None = None
+    pulses: tuple[Pulse, ...] | None = None
+    folds: tuple[str, ...] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedModel:
+    """One model of a campaign and how far it is.
+
+    Attributes:
+        spacing: spacing of its cases.
+        pulse: pulse of its cases.
+        fold: fold that splits them.
+        folder: where checkpoints, log and report go.
+        n_cases: cases by split.
+        values: values by graph that are handed to its bundle.
+        problem: why it cannot be trained, empty if it can.
+        epochs: length of the training.
+        n_done: epochs that are done.
+        trained: whether the training is over, by length or by patience.
+    """
+
+    spacing: Spacing
+    pulse: Pulse
+    fold: str
+    folder: Path
+    n_cases: Mapping[str, int]
+    values: Mapping[str, Mapping[str, Any]]
+    problem: str
+    epochs: int
+    n_done: int
+    trained: bool
+
+    @property
+    def name(self) -> str:
+        """Spacing, pulse and fold."""
+        return f"{self.spacing} {self.pulse} {self.fold}"
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the report is there and younger than the best checkpoint."""
+        report = self.folder / REPORT
+        if not self.trained or not report.is_file():
+            return False
+        return report.stat().st_mtime >= best_checkpoint(self.folder).stat().st_mtime
+
+    def steps(self) -> str:
+        """What remains to be done, in words."""
+        if self.problem:
+            return "cannot run"
+        steps = []
+        if not self.trained:
+            steps.append(f"epochs {self.n_done + 1} to {self.epochs}")
+        if self.n_cases["test"] and not self.evaluated:
+            steps.append("evaluate")
+        return ", ".join(steps) or "finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a model.
+
+    Attributes:
+        model: the model.
+        reason: why it failed, empty if it did not.
+        n_epochs: epochs in its log.
+        val_loss: validation loss of its best checkpoint, None if there is none.
+        psnr_db: mean PSNR over the test cases by method, in the report's last region; empty without a report.
+        seconds: time of training, all sessions together.
+    """
+
+    model: PlannedModel
+    reason: str
+    n_epochs: int
+    val_loss: float | None
+    psnr_db: Mapping[str, float]
+    seconds: float
+
+
+def plan_campaign(settings: CampaignSettings) -> list[PlannedModel]:
+    """List the models of a campaign and how far each is; nothing is written.
+
+    Args:
+        settings: what to train.
+
+    Returns:
+        The models by spacing, pulse, fold.
+
+    Raises:
+        FileNotFoundError: If manifest or configuration is missing.
+        ValueError: If one of them is wrong, a value is unknown, or there is nothing to train.
+    """
+    study = load_manifest(settings.manifest)
+    if "dataset_dir" in settings.values:
+        study = study.model_copy(update={"root": Path(settings.values["dataset_dir"])})
+    folds = settings.folds or tuple(fold.name for fold in study.folds)
+    models = [
+        _plan_model(settings, study, spacing, pulse, fold)
+        for (spacing, pulse), fold in product(_wanted(settings, study), folds)
+    ]
+    if not models:
+        msg = (
+            f"{settings.manifest} must hold folds, and cases of the spacings and pulses of "
+            f"{settings.configuration}, got none; write folds or choose --spacings and --pulses."
+        )
+        raise ValueError(msg)
+    return models
+
+
+def _wanted(settings: CampaignSettings, study: Manifest) -> list[tuple[Spacing, Pulse]]:
+    """Spacings and pulses: what an option names must work, what the configuration lists may be absent."""
+    listed = flat_values(settings.configuration)
+    spacings = settings.spacings or tuple(map(Spacing, listed.get("data.spacings", Spacing)))
+    pulses = settings.pulses or tuple(map(Pulse, listed.get("data.pulses", Pulse)))
+    present = {(case.spacing, case.pulse) for case in study.cases}
+    strict = settings.spacings is not None and settings.pulses is not None
+    return [pair for pair in product(spacings, pulses) if strict or pair in present]
+
+
+def _plan_model(
+    settings: CampaignSettings, study: Manifest, spacing: Spacing, pulse: Pulse, fold: str
+) -> PlannedModel:
+    cases = {split: study.select(getattr(study.fold(fold), split), spacing, [pulse]) for split in SPLITS}
+    values = {graph: _graph_values(settings, graph, spacing, pulse, fold) for graph in ("train", "evaluate")}
+    parser = _parsed(spacing, pulse, "train", values["train"])
+    folder = Path(parser.get_parsed_content("ckpt_dir"))
+    problem = _first_missing(study, cases, skip=bool(parser.get_parsed_content("skip_bad_cases")))
+    n_done, trained = 0, False
+    if (folder / LAST).is_file() and not problem and not settings.overwrite:
+        last = load_checkpoint(folder / LAST)
+        problem = _difference(last, parser)
+        n_done = int(last.states["epoch"])
+        trained = n_done >= parser.get_parsed_content("epochs") or _out_of_patience(last, parser)
+    return PlannedModel(
+        spacing=spacing,
+        pulse=pulse,
+        fold=fold,
+        folder=folder,
+        n_cases={split: len(rows) for split, rows in cases.items()},
+        values=values,
+        problem=problem,
+        epochs=int(parser.get_parsed_content("epochs")),
+        n_done=n_done,
+        trained=trained,
+    )
+
+
+def _graph_values(
+    settings: CampaignSettings, graph: str, spacing: Spacing, pulse: Pulse, fold: str
+) -> dict[str, Any]:
+    folder = bundles_root() / bundle_name(pulse, spacing)
+    known = {name: set(_config(folder, name)) for name in ("train", "evaluate")}
+    unknown = sorted(set(settings.values) - known["train"] - known["evaluate"])
+    if unknown:
+        msg = f"--set must name values of train.json or evaluate.json, got {unknown}; correct them."
+        raise ValueError(msg)
+    return {
+        **graph_values(settings.configuration, settings.table, graph),
+        **{key: value for key, value in settings.values.items() if key in known[graph]},
+        "manifest": str(settings.manifest),
+        "fold": fold,
+        "bundle_root": str(folder),
+    }
+
+
+def _config(folder: Path, graph: str) -> dict[str, Any]:
+    return ConfigParser.load_config_file(folder / "configs" / f"{graph}.json")
+
+
+def _parsed(spacing: Spacing, pulse: Pulse, graph: str, values: Mapping[str, Any]) -> ConfigParser:
+    parser = ConfigParser(_config(bundles_root() / bundle_name(pulse, spacing), graph))
+    parser.update(dict(values))
+    return parser
+
+
+def _first_missing(study: Manifest, cases: Mapping[Split, list[Case]], *, skip: bool) -> str:
+    """Why a model cannot be trained, as far as the manifest tells; empty if nothing is missing."""
+    empty = [split for split in SPLITS[:2] if not cases[split]]
+    if empty:
+        return f"no {empty[0]} cases in the manifest"
+    missing = [] if skip else study.missing_files([case for rows in cases.values() for case in rows])
+    more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
+    return f"{missing[0]}{more}" if missing else ""
+
+
+def _difference(last: Checkpoint, parser: ConfigParser) -> str:
+    """How a run that is there differs from what is asked for; empty if it does not."""
+    try:
+        check_protocol(last, parser.get_parsed_content("protocol"))
+        check_recipe(last, parser.get_parsed_content("recipe"))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _out_of_patience(last: Checkpoint, parser: ConfigParser) -> bool:
+    patience = int(parser.get_parsed_content("patience"))
+    return 0 < patience <= int(last.states["early_stopping"]["n_waited"])
+
+
+def run_campaign(
+    models: list[PlannedModel],
+    *,
+    overwrite: bool = False,
+    started: Callable[[PlannedModel], None] = lambda _: None,
+) -> Iterator[Outcome]:
+    """Train and evaluate one model after the other.
+
+    Args:
+        models: plan of the campaign.
+        overwrite: remove a run that is there and begin anew.
+        started: called with each model before its turn.
+
+    Yields:
+        What became of each model.
+    """
+    for model in models:
+        started(model)
+        if overwrite and not model.problem:
+            remove_run(model.folder)
+        reason = model.problem or _reason_of_failure(model)
+        yield _outcome(model, reason)
+        # Engines and handlers refer to each other and hold the training volumes.
+        gc.collect()
+
+
+def _reason_of_failure(model: PlannedModel) -> str:
+    try:
+        if not model.trained:
+            _run_graph(model, "train", "training")
+        if model.n_cases["test"] and not model.evaluated:
+            best = {"ckpt_path": str(best_checkpoint(model.folder))}
+            _run_graph(model, "evaluate", "evaluating", best)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one failed model does not stop the rest
+        _note_failure(model.folder)
+        return reason_of(error).removeprefix("error: ")
+    (model.folder / FAILURE).unlink(missing_ok=True)
+    return ""
+
+
+def _note_failure(folder: Path) -> None:
+    """Keep the traceback beside the model; a full disk must not hide the reason."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError as error:
+        logger.warning("no traceback kept: %s", error)
+
+
+def _run_graph(
+    model: PlannedModel, graph: str, run_id: str, further: Mapping[str, Any] | None = None
+) -> None:
+    values = {**model.values[graph], **(further or {})}
+    kind = "train" if graph == "train" else "infer"
+    config = Path(values["bundle_root"]) / "configs" / f"{graph}.json"
+    with warnings.catch_warnings():
+        # The configs are our own; the file of the bundle for logging would replace the caller's handlers.
+        warnings.filterwarnings("ignore", message="parsing config_file")
+        workflow = create_workflow(
+            config_file=str(config), logging_file=False, run_id=run_id, workflow_type=kind, **values
+        )
+    workflow.run()
+    workflow.finalize()
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a training left in its folder, and nothing else.
+
+    Args:
+        folder: folder of one model.
+    """
+    for pattern in ("model_epoch*_val*.pt", LAST, "training_log.csv", "simplex.json", REPORT, FAILURE):
+        for path in folder.glob(pattern):
+            path.unlink()
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+
+
+def _outcome(model: PlannedModel, reason: str) -> Outcome:
+    log = read_epoch_log(model.folder / "training_log.csv")
+    losses = [float(row["val_total"]) for row in log if row["val_total"]]
+    return Outcome(
+        model=model,
+        reason=reason,
+        n_epochs=len(log),
+        val_loss=min(losses, default=None),
+        psnr_db=_mean_psnr_db(model.folder / REPORT),
+        seconds=sum(float(row["seconds"]) for row in log),
+    )
+
+
+def _mean_psnr_db(report: Path) -> dict[str, float]:
+    if not report.is_file():
+        return {}
+    cases = json.loads(report.read_text(encoding="utf-8"))["cases"]
+    methods = [list(case["scores"].values())[-1] for case in cases]
+    return {name: fmean(case[name]["psnr_db"] for case in methods) for name in methods[0]}
