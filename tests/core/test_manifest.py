@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from revoxel.core.manifest import automatic_folds, load_manifest, parse_brats_name, save_manifest
+from revoxel.core.manifest import automatic_folds, load_manifest, save_manifest
+from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Spacing
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ def test_separation_defaults_to_the_nominal_spacing(tmp_path: Path) -> None:
         ({"schema": 2}, ["schema", "2"]),
         ({"folds": [{"name": "fold0", "train": ["1"], "val": ["1"]}]}, ["folds.0", "disjoint", "'1'"]),
         ({"folds": [{"name": "fold0", "train": ["1"], "val": ["9"]}]}, ["fold0", "'9'"]),
+        ({"folds": [{"name": "a", "train": ["1"], "val": ["2"]}] * 2}, ["folds", "distinct", "'a'"]),
+        ({"experts": ["SMORE", *EXPERTS]}, ["experts", "distinct", "SMORE"]),
+        ({"cases": [_case("1"), _case("2", axis=3)]}, ["cases.1.axis (BraTS-GLI-2-000)"]),
+        ({"cases": [_case("1"), _case("1")]}, ["cases.1.subject", "cases.0", "BraTS-GLI-1-000"]),
+        ({"cases": [_case("1"), _case("2", subject="BraTS-GLI-1-000", pulse="t2w")]}, ["cases.1.subject", "one patient"]),
+        ({"cases": [_case("1"), _case("2", hr="1.nii.gz")]}, ["cases.1.hr", "'1.nii.gz'", "one patient"]),
+        ({"cases": [_case("1", subject="../1")]}, ["cases.0.subject"]),
+        ({"cases": [_case("1", sha256={"lr": "12"})]}, ["cases.0.sha256.lr", "'12'"]),
+        ({"cases": [_case("1", sha256={"low": "0" * 64})]}, ["cases.0", "sha256", "'low'"]),
     ],
 )
 def test_a_wrong_manifest_names_row_and_field(
@@ -75,6 +85,43 @@ def test_a_wrong_manifest_names_row_and_field(
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
+def test_a_file_that_is_no_manifest_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest\.json: ") as caught:
+        load_manifest(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path)
+    before = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_manifest(load_manifest(path), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_changed_and_vanished_files_are_listed(tmp_path: Path) -> None:
+    for name, text in (("1_lr.nii.gz", "scan"), ("1.nii.gz", "truth")):
+        (tmp_path / name).write_text(text)
+    sums = {"lr": sha256_of(tmp_path / "1_lr.nii.gz"), "hr": sha256_of(tmp_path / "1.nii.gz")}
+    manifest = load_manifest(_write(tmp_path, cases=[_case("1", sha256=sums)]))
+    assert manifest.changed_files() == []
+    (tmp_path / "1_lr.nii.gz").write_text("another scan")
+    (tmp_path / "1.nii.gz").unlink()
+    lines = manifest.changed_files()
+    assert [line.partition(":")[0] for line in lines] == ["cases.0.lr", "cases.0.hr"]
+    assert "no longer" in lines[0]
+    assert "no such file" in lines[1]
 
 
 def test_missing_manifest_teaches(tmp_path: Path) -> None:
@@ -116,12 +163,6 @@ def test_automatic_folds_test_every_patient_once_and_never_mix(
         assert sorted([*fold.train, *fold.val, *fold.test]) == sorted(patients)
         assert fold.train
     assert folds == automatic_folds(patients[::-1], n_folds, seed=seed)
-
-
-def test_brats_names_split_into_patient_and_timepoint() -> None:
-    assert parse_brats_name("BraTS-MEN-00004-000-t1c.nii.gz") == ("00004", "000")
-    with pytest.raises(ValueError, match="BraTS-MEN-00004-000"):
-        parse_brats_name("patient04")
 
 
 def test_spacing_is_the_nearest_trained_one_within_its_range() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +56,28 @@ def parse_voxel_mm(text: str) -> float | None:
         msg = f"voxel size must be a positive number of mm or native, got {text!r}; use --voxel-mm 1.0."
         raise ValueError(msg)
     return size_mm
+
+
+def parse_choices(text: str, choices: type[Choice], option: str) -> tuple[Choice, ...]:
+    """Read a list of known words.
+
+    Args:
+        text: Words separated by commas, in any case.
+        choices: What they may be.
+        option: Name of the option, for messages.
+
+    Returns:
+        The choices in their own order, each once; empty for an empty text.
+
+    Raises:
+        ValueError: If a word is none of them.
+    """
+    asked = {word.strip().lower() for word in text.split(",") if word.strip()}
+    unknown = sorted(asked - {choice.value.lower() for choice in choices})
+    if unknown:
+        msg = f"{option} must be some of {', '.join(choices)}, got {', '.join(unknown)}; correct it."
+        raise ValueError(msg)
+    return tuple(choice for choice in choices if choice.value.lower() in asked)
 
 
 def parse_companions(texts: Sequence[str]) -> dict[Pulse, Path]:

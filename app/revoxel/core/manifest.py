@@ -40,20 +40,25 @@ padded).
 
 from __future__ import annotations
 
+import json
 import random
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse, Spacing
+from revoxel.core.volumes import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Split = Literal["train", "val", "test"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Names of files are made of it.
+FileName = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
 MIN_FOLDS = 3
 
 
@@ -85,7 +90,7 @@ class ProfileRecord(_Strict):
 class Case(_Strict):
     """One low-resolution volume with its experts and, where known, its truth."""
 
-    subject: Annotated[str, Field(min_length=1)]
+    subject: FileName
     patient: Annotated[str, Field(min_length=1)]
     timepoint: str = "000"
     pulse: Pulse
@@ -97,7 +102,7 @@ class Case(_Strict):
     hr: Path | None = None
     lr: Path
     experts: dict[str, Path] = Field(default_factory=dict)
-    sha256: dict[str, str] = Field(default_factory=dict)
+    sha256: dict[str, Sha256] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -105,6 +110,24 @@ class Case(_Strict):
         if isinstance(row, dict) and row.get("separation_mm") is None and row.get("spacing") in set(Spacing):
             return {**row, "separation_mm": Spacing(row["spacing"]).nominal_mm}
         return row
+
+    @model_validator(mode="after")
+    def _checksums_of_files(self) -> Self:
+        unknown = sorted(set(self.sha256) - set(self.files()))
+        if unknown:
+            msg = f"sha256 must be of {sorted(self.files())}, got {unknown}; remove it or name the file"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Subject, pulse and spacing: what no two rows share, because files are named after it."""
+        return self.subject, self.pulse.value, self.spacing.value
+
+    def files(self) -> dict[str, Path]:
+        """Files by field: `lr`, `hr` if there is one, `experts.NAME`; `sha256` has the same names."""
+        truth = {} if self.hr is None else {"hr": self.hr}
+        return {"lr": self.lr, **truth, **{f"experts.{name}": path for name, path in self.experts.items()}}
 
     def planes(self) -> tuple[float, float, float]:
         """Profile planes of this case: see `ProfileRecord.planes`."""
@@ -135,10 +158,44 @@ class Manifest(_Strict):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     root: Path = Path()
     seed: int = 0
-    experts: list[str]
+    experts: Annotated[list[str], Field(min_length=1)]
     cases: Annotated[list[Case], Field(min_length=1)]
     folds: list[Fold] = Field(default_factory=list)
     folder: Path = Field(default=Path(), exclude=True)
+
+    @field_validator("experts", "folds")
+    @classmethod
+    def _names_once(cls, entries: list[Any]) -> list[Any]:
+        names = [entry if isinstance(entry, str) else entry.name for entry in entries]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"names must be distinct, got {twice} more than once; rename or remove one"
+            raise ValueError(msg)
+        return entries
+
+    @model_validator(mode="after")
+    def _rows_once(self) -> Self:
+        rows: dict[tuple[str, str, str], int] = {}
+        for row, case in enumerate(self.cases):
+            first = rows.setdefault(case.key, row)
+            if first != row:
+                msg = f"cases.{row}.subject must differ from cases.{first} at this pulse and spacing, got "
+                msg += f"{case.subject!r} twice; files are named after it: extend one name"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _patients_apart(self) -> Self:
+        owners: dict[str, tuple[int, str]] = {}
+        for row, case in enumerate(self.cases):
+            things = {"subject": case.subject, **{name: str(path) for name, path in case.files().items()}}
+            for field, thing in things.items():
+                first, patient = owners.setdefault(thing, (row, case.patient))
+                if patient != case.patient:
+                    msg = f"cases.{row}.{field} must belong to one patient, got {thing!r} for {patient!r} "
+                    msg += f"(cases.{first}) and {case.patient!r}; folds would mix them: correct one row"
+                    raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _patients_exist(self) -> Self:
@@ -195,20 +252,39 @@ class Manifest(_Strict):
         Returns:
             Lines such as `cases.3.hr: no such file /data/x.nii.gz`, empty when all is there.
         """
-        return [line for case in cases for line in self._missing(case, need_truth=need_truth)]
+        rows = {case.key: row for row, case in enumerate(self.cases)}
+        return [line for case in cases for line in self._missing(case, rows[case.key], need_truth=need_truth)]
 
-    def _missing(self, case: Case, *, need_truth: bool) -> list[str]:
-        row = self.cases.index(case)
-        paths: dict[str, Path | None] = {"lr": case.lr}
-        paths |= {f"experts.{name}": case.experts.get(name) for name in self.experts}
-        if need_truth:
-            paths["hr"] = case.hr
+    def _missing(self, case: Case, row: int, *, need_truth: bool) -> list[str]:
+        paths = case.files()
+        needed = ["lr", *(f"experts.{name}" for name in self.experts), *(["hr"] if need_truth else [])]
         lines = []
-        for field, path in paths.items():
-            if path is None:
+        for field in needed:
+            if field not in paths:
                 lines.append(f"cases.{row}.{field}: missing")
-            elif not self.resolve(path).is_file():
-                lines.append(f"cases.{row}.{field}: no such file {self.resolve(path)}")
+            elif not self.resolve(paths[field]).is_file():
+                lines.append(f"cases.{row}.{field}: no such file {self.resolve(paths[field])}")
+        return lines
+
+    def changed_files(self, progress: Callable[[float], None] | None = None) -> list[str]:
+        """Compare every file that has a checksum with it.
+
+        Args:
+            progress: called with the share of the rows done.
+
+        Returns:
+            Lines such as `cases.3.lr: no longer the file that was listed: /data/x.nii.gz`, or none.
+        """
+        lines = []
+        for row, case in enumerate(self.cases):
+            for field, expected in case.sha256.items():
+                path = self.resolve(case.files()[field])
+                if not path.is_file():
+                    lines.append(f"cases.{row}.{field}: no such file {path}")
+                elif sha256_of(path) != expected:
+                    lines.append(f"cases.{row}.{field}: no longer the file that was listed: {path}")
+            if progress:
+                progress((row + 1) / len(self.cases))
         return lines
 
     def with_folds(self, n_folds: int) -> Manifest:
@@ -267,7 +343,7 @@ def load_manifest(path: Path | str) -> Manifest:
         msg = f"manifest must be an existing JSON file, got {str(path)!r}; give its path (--manifest)."
         raise FileNotFoundError(msg)
     try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ValueError(_one_line(path, error)) from error
     return manifest.model_copy(update={"folder": path.parent.resolve()})
@@ -282,37 +358,35 @@ def save_manifest(manifest: Manifest, path: Path) -> Path:
 
     Returns:
         The target.
+
+    Raises:
+        OSError: If it cannot be written; what was there is left as it is.
     """
-    temporary = path.with_name(f".{path.name}.part")
     text = manifest.model_dump_json(indent=2, by_alias=True, exclude_none=True)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    return temporary.replace(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
 
 
 def _one_line(path: Path, error: ValidationError) -> str:
     problems = []
     for item in error.errors()[:3]:
         where = ".".join(str(part) for part in item["loc"]) or "manifest"
-        got = "" if isinstance(item["input"], dict | Manifest) else f", got {item['input']!r}"
-        problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{got}")
+        whole = not item["loc"] or isinstance(item["input"], dict | list | Manifest)
+        got = "" if whole else f", got {item['input']!r}"
+        problems.append(f"{where}{_subject_of(path, item['loc'])}: {_words(item)}{got}")
     more = f" (and {error.error_count() - 3} more)" if error.error_count() > 3 else ""
     return f"{path}: " + "; ".join(problems) + more + "; correct the manifest (schema 1)."
 
 
-def parse_brats_name(name: str) -> tuple[str, str]:
-    """Split a BraTS subject into patient and timepoint.
+def _words(item: Any) -> str:
+    return item["msg"].removeprefix("Value error, ")
 
-    Args:
-        name: for example `BraTS-MEN-00004-000` or a file name that starts with it.
 
-    Returns:
-        Patient and timepoint, for example `("00004", "000")`.
-
-    Raises:
-        ValueError: If the name is not of that form.
-    """
-    match = re.match(r"BraTS-[A-Za-z]+-(?P<patient>\d+)-(?P<timepoint>\d+)", name)
-    if match is None:
-        msg = f"subject must look like BraTS-MEN-00004-000, got {name!r}; give patient and timepoint."
-        raise ValueError(msg)
-    return match["patient"], match["timepoint"]
+def _subject_of(path: Path, place: tuple[int | str, ...]) -> str:
+    """Which subject a wrong row is about: people look for names, not for numbers of rows."""
+    if len(place) < 2 or place[0] != "cases":
+        return ""
+    subject = json.loads(path.read_bytes())["cases"][place[1]]
+    name = subject.get("subject") if isinstance(subject, dict) else None
+    return f" ({name})" if isinstance(name, str) else ""
