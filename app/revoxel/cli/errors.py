@@ -7,6 +7,7 @@ import typer
 
 DEBUG_KEY = "revoxel.debug"
 EXIT_CODE_BAD_INPUT = 2
+EXIT_CODE_INCOMPLETE = 1  # some rows were left out or failed; the others are done
 EXPECTED = (ValueError, OSError)  # FileNotFoundError and FileExistsError are OSErrors
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from rich.markup import escape
 
+from revoxel.cli.errors import EXIT_CODE_INCOMPLETE
 from revoxel.cli.options import DebugOption, DryRunOption, OverwriteOption, SeedOption, ThreadsOption
-from revoxel.cli.parsing import parse_choices, parse_profile
+from revoxel.cli.parsing import parse_choices, parse_experts, parse_profile
 from revoxel.cli.progress import stage_bars
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from revoxel.sagnef.study.build import Study, StudySettings
     from revoxel.sagnef.study.rows import Row, Wanted
 
-EXIT_CODE_INCOMPLETE = 1
 _PLACES = "Where the volumes lie"
 _MOST_LINES = 20
 
@@ -109,7 +109,6 @@ def manifest(
 
     from revoxel.core.compute import set_threads
     from revoxel.core.pulses import Pulse, Spacing
-    from revoxel.experts.names import Expert
     from revoxel.sagnef.study.build import StudySettings
     from revoxel.sagnef.study.layouts import layout_of
     from revoxel.sagnef.study.rows import Wanted
@@ -122,7 +121,7 @@ def manifest(
         layout=layout_of(layout, hr=hr_template, lr=lr_template, expert=expert_template),
         pulses=parse_choices(pulses, Pulse, "--pulses"),
         spacings=parse_choices(spacings, Spacing, "--spacings"),
-        experts=parse_choices(experts, Expert, "--experts"),
+        experts=parse_experts(experts),
         truth=not no_truth,
     )
     settings = StudySettings(

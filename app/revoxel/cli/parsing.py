@@ -80,6 +80,27 @@ def parse_choices(text: str, choices: type[Choice], option: str) -> tuple[Choice
     return tuple(choice for choice in choices if choice.value.lower() in asked)
 
 
+def parse_experts(text: str) -> tuple[Expert, ...]:
+    """Read which experts.
+
+    Args:
+        text: Names separated by commas.
+
+    Returns:
+        The experts in their own order.
+
+    Raises:
+        ValueError: If a name is unknown, or there is none.
+    """
+    from revoxel.experts.names import Expert
+
+    experts = parse_choices(text, Expert, "--experts")
+    if not experts:
+        msg = f"--experts must name some of {', '.join(Expert)}, got none; correct it."
+        raise ValueError(msg)
+    return experts
+
+
 def parse_companions(texts: Sequence[str]) -> dict[Pulse, Path]:
     """Read further pulses of a patient.
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revoxel.core.manifest import Case, Manifest, automatic_folds, save_manifest
-from revoxel.core.volumes import atomic_path
 from revoxel.sagnef.study.checks import Checked, check_row
 from revoxel.sagnef.study.inspection import Inspection, Role, VolumeFacts, inspect_all
+from revoxel.sagnef.study.paths import absolute, below
+from revoxel.sagnef.study.table import lines_of, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from revoxel.experts.names import Expert
     from revoxel.experts.profiles import SliceProfile
     from revoxel.sagnef.study.rows import Row
-
-COLUMNS = (
-    "role", "path", "subject", "patient", "timepoint", "pulse", "spacing", "condition",
-    "sha256", "shape", "spacing_mm", "used", "note",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,81 +173,17 @@ def write_study(study: Study, root: Path, path: Path) -> Path:
     Raises:
         OSError: If a file cannot be written.
     """
-    root, folder = _absolute(root), _absolute(path.parent)
+    root, folder = absolute(root), absolute(path.parent)
     near = root.is_relative_to(folder) or folder.is_relative_to(root)
     cases = [_relative(case, root) for case in study.manifest.cases]
     start = Path(os.path.relpath(root, folder)) if near else root
     table = path.with_suffix(".csv")
-    with atomic_path(table, overwrite=True) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(_lines(study, root))
+    write_table(lines_of(study.rows, study.facts, study.manifest.experts, root), table)
     save_manifest(study.manifest.model_copy(update={"cases": cases, "root": start}), path)
     return table
 
 
 def _relative(case: Case, root: Path) -> Case:
-    files = {"lr": _below(case.lr, root), "hr": None if case.hr is None else _below(case.hr, root)}
-    experts = {name: _below(path, root) for name, path in case.experts.items()}
+    files = {"lr": below(case.lr, root), "hr": None if case.hr is None else below(case.hr, root)}
+    experts = {name: below(path, root) for name, path in case.experts.items()}
     return case.model_copy(update={**files, "experts": experts})
-
-
-def _below(path: Path, root: Path) -> Path:
-    """Relative to the study where the file lies in it, else absolute."""
-    absolute = _absolute(path)
-    return absolute.relative_to(root) if absolute.is_relative_to(root) else absolute
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace links by their targets
-
-
-def _lines(study: Study, root: Path) -> Iterator[list[str]]:
-    listed: set[Path] = set()
-    for checked in study.rows:
-        for role, path in _volumes(checked.row, study.manifest.experts):
-            if path is not None and path in listed:
-                continue
-            listed |= set() if path is None else {path}
-            yield _line(checked, role, path, study.facts, root)
-
-
-def _volumes(row: Row, experts: Iterable[str]) -> Iterator[tuple[str, Path | None]]:
-    made = {expert.value: path for expert, path in row.experts.items()}
-    yield "hr", row.hr
-    yield "lr", row.lr
-    for expert in experts:
-        yield expert, made.get(expert)
-
-
-def _line(
-    checked: Checked, role: str, path: Path | None, facts: Mapping[Path, VolumeFacts], root: Path
-) -> list[str]:
-    row, known = checked.row, facts.get(path) if path is not None else None
-    grid = known.grid if known is not None else None
-    notes = [note for note in (*row.problems, *checked.warnings) if _concerns(note, role)]
-    notes = [note.removeprefix(f"{role}: ") for note in notes] or (["missing"] if path is None else [])
-    return [
-        role,
-        "" if path is None else str(_below(path, root)),
-        row.subject,
-        row.fields["patient"],
-        row.fields["timepoint"],
-        row.fields["pulse"],
-        _spacing(checked) if role != "hr" else "",
-        row.condition,
-        known.sha256 if known is not None else "",
-        "x".join(map(str, grid.shape)) if grid is not None else "",
-        "x".join(f"{size_mm:.6g}" for size_mm in grid.spacing_mm) if grid is not None else "",
-        "yes" if checked.case is not None and path is not None else "no",
-        "; ".join(notes),
-    ]
-
-
-def _spacing(checked: Checked) -> str:
-    return checked.case.spacing.value if checked.case else checked.row.fields.get("spacing", "")
-
-
-def _concerns(note: str, role: str) -> bool:
-    about = note.partition(":")[0]
-    return about == role or (about == "experts" and role not in {"hr", "lr"})
