@@ -40,6 +40,7 @@ VERBS = (
     Verb("experts", SLICES, "Run the super-resolution experts, on a scan or on all rows of a manifest."),
     Verb("manifest", STUDIES, "Find, check and list a study's volumes; patient-wise folds."),
     Verb("train", MODELS, "Train one gate per spacing, pulse and fold; continue, score, summarise."),
+    Verb("evaluate", MODELS, "Score a gate beside every baseline on the test patients of a fold."),
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
 )
 

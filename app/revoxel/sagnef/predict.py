@@ -174,10 +174,10 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     prepare_folder(paths, overwrite=request.overwrite)
     estimate = estimate_profile(low, low_axis)
     assumed = _assumed_profile(request, estimate)
-    trust = judge_sharpness(judge_profile(None, estimate), _excess_sharpness(request))
+    trust = judge_sharpness(judge_profile(None, estimate), excess_sharpness_of(request.experts))
     if trust.misled:
         choice = choice.when_misled()
-    scan, notes = _scan_data(stack, low, separation_mm, trust.profile, trust.confidence)
+    scan, notes = scan_over_stack(stack, low, separation_mm, trust.profile, trust.confidence)
     fused = fuse(
         stack,
         choice.for_stack(stack),
@@ -247,17 +247,35 @@ def _assumed_profile(request: PredictRequest, estimate: ProfileEstimate) -> Slic
     return estimate.profile
 
 
-def _excess_sharpness(request: PredictRequest) -> dict[Expert, float]:
-    """What the experts' sidecars say about it."""
-    sidecars = {expert: volume_sidecar(path) for expert, path in request.experts.items()}
+def excess_sharpness_of(experts: Mapping[Expert, Path]) -> dict[Expert, float]:
+    """Excess sharpness of expert files, as their sidecars say.
+
+    Args:
+        experts: File by expert.
+
+    Returns:
+        Value by expert, where a sidecar has one.
+    """
+    sidecars = {expert: volume_sidecar(path) for expert, path in experts.items()}
     records = {expert: read_sidecar(path) for expert, path in sidecars.items() if path.is_file()}
     return {e: float(r["excess_sharpness"]) for e, r in records.items() if "excess_sharpness" in r}
 
 
-def _scan_data(
+def scan_over_stack(
     stack: ExpertStack, low: Volume, separation_mm: float, profile: SliceProfile, confidence: float
 ) -> tuple[ScanData | None, tuple[str, ...]]:
-    """The slices over the experts' grid; nothing if slices and grid do not share their first edge."""
+    """Bring the slices over the experts' grid, for data consistency.
+
+    Args:
+        stack: The experts.
+        low: The scan.
+        separation_mm: Distance between its slice centres.
+        profile: The slice profile that is believed.
+        confidence: In that profile, 0 to 1.
+
+    Returns:
+        The slices, or None and a note if slices and grid do not share their first edge.
+    """
     thick = thick_grid(stack.grid, stack.axis, separation_mm)
     to_thick = np.linalg.solve(thick.affine, low.grid.affine)
     corners = low.grid.corners()

@@ -1,0 +1,144 @@
+"""`revoxel evaluate`: every method beside every baseline on the test patients of a fold."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from revoxel.cli.options import (
+    DebugOption,
+    DeviceOption,
+    DryRunOption,
+    ExactOption,
+    MemoryOption,
+    OverwriteOption,
+    SeedOption,
+    ThreadsOption,
+)
+from revoxel.cli.parsing import parse_choices
+from revoxel.cli.progress import stage_bars
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from revoxel.sagnef.comparison.plan import EvaluationPlan
+
+
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="Manifest with truths, experts and folds.")],
+    fold: Annotated[str, typer.Option(help="Fold whose test patients are scored; several by commas.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; finished cases in it are kept.")],
+    spacings: Annotated[str, typer.Option(help="By commas.", metavar="A,B,..")] = "3mm,5mm,7mm",
+    pulses: Annotated[str, typer.Option(help="By commas.", metavar="A,B,..")] = "t1c,t1n,t2f,t2w",
+    model_data: Annotated[
+        Path | None,
+        typer.Option(help="Output root of the training: the best gate of every spacing, pulse and fold."),
+    ] = None,
+    ckpt: Annotated[Path | None, typer.Option(help="One gate, instead of --model-data.")] = None,
+    control_ckpt: Annotated[
+        Path | None, typer.Option(help="Gate on fewer experts (such as B-spline and the best): control row.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Tumour labels: path with {patient}, {subject}, {timepoint} or {pulse}.", metavar="TEMPLATE"
+        ),
+    ] = None,
+    allow_seen: Annotated[
+        bool, typer.Option("--allow-seen", help="Score patients that the gate was trained on, and mark them.")
+    ] = False,
+    exact: ExactOption = False,
+    memory_gb: MemoryOption = 1.0,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Score experts, baselines, gate, superresolve and oracles on the test patients of a fold.
+
+    Best expert, simplex, tiles and cautious weights are fitted on the fold's training patients. Without
+    --model-data and --ckpt the rows that need a gate are left out. Written: evaluation.html (look here
+    first), evaluation.png, evaluation.csv (a line per case, region and method), evaluation.json. An
+    interrupted run goes on where it stopped; what cannot be read is listed, and the exit code is 1.
+
+    Example: revoxel evaluate study/kfolds_manifest.json --fold fold0 --spacings 5mm --pulses t1c --model-data
+    output -o out/evaluation
+    """
+    from rich.console import Console
+
+    from revoxel.core.compute import resolve_device, set_threads
+    from revoxel.core.pulses import Pulse, Spacing
+    from revoxel.sagnef.comparison.outputs import console_tables, save_evaluation
+    from revoxel.sagnef.comparison.plan import EvaluationRequest, plan_evaluation
+    from revoxel.sagnef.comparison.rows import RowSettings
+    from revoxel.sagnef.comparison.run import run_evaluation
+
+    set_threads(threads)
+    if ckpt and model_data:
+        msg = "--ckpt and --model-data exclude each other, got both; give one of them."
+        raise ValueError(msg)
+    request = EvaluationRequest(
+        manifest=manifest,
+        folds=tuple(_listed(fold, "--fold")),
+        out=out,
+        spacings=parse_choices(spacings, Spacing, "--spacings"),
+        pulses=parse_choices(pulses, Pulse, "--pulses"),
+        model_data=model_data,
+        checkpoint=ckpt,
+        control=control_ckpt,
+        labels=labels,
+        allow_seen=allow_seen,
+        settings=RowSettings(str(resolve_device(device)), exact, memory_gb),
+        seed=seed,
+        overwrite=overwrite,
+    )
+    plan = plan_evaluation(request)
+    console = Console()
+    if dry_run:
+        console.print(_plan_table(plan))
+        return
+    with stage_bars() as progress:
+        evaluation = run_evaluation(plan, progress)
+    paths = save_evaluation(plan, evaluation, shlex.join(["revoxel", *sys.argv[1:]]))
+    for table in console_tables(plan, evaluation):
+        console.print(table.for_console())
+        console.print(table.note, style="dim", soft_wrap=True)
+    console.print(f"{len(evaluation.results)} cases scored, {evaluation.n_kept} of them before")
+    console.print("\n".join(f"{kind:5} {path}" for kind, path in paths.items()), soft_wrap=True)
+    for name, reason in evaluation.failures.items():
+        typer.secho(f"failed: {name}: {reason}", err=True, fg="red")
+    if evaluation.failures:
+        raise typer.Exit(1)
+
+
+def _listed(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        msg = f"{option} must be different names separated by commas, got {text!r}; correct it."
+        raise ValueError(msg)
+    return names
+
+
+def _plan_table(plan: "EvaluationPlan") -> "Table":
+    from revoxel.core.report import fact_table
+
+    facts = {}
+    for group in plan.groups:
+        scored = sum(plan.result_path(group, case).is_file() for case in group.cases)
+        gate = str(group.gate.path) if group.gate else "no gate: its rows are left out"
+        seen = f"; SEEN IN TRAINING: {', '.join(sorted(group.seen))}" if group.seen else ""
+        facts[group.name] = (
+            f"{len(group.cases)} test cases ({scored} with a result), {len(group.trusted)} + "
+            f"{len(group.misled)} training rows; {gate}{seen}; "
+            + ", ".join(case.subject for case in group.cases)
+        )
+    needed = {
+        id(case): case for group in plan.groups for case in (*group.cases, *group.trusted, *group.misled)
+    }
+    missing = plan.manifest.missing_files(needed.values())
+    facts |= {f"missing {number}": line for number, line in enumerate(missing, start=1)}
+    return fact_table("Dry run: nothing is written", facts)

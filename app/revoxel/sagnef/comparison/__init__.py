@@ -1,0 +1,1 @@
+"""`revoxel evaluate`: every method beside every baseline on the test patients of a fold."""

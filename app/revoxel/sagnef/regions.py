@@ -1,0 +1,95 @@
+"""Where a result is compared with the truth, and the range that PSNR and SSIM refer to there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from revoxel.core.intensity import foreground_mask
+from revoxel.core.metrics import dilated_mask, range_of, score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from revoxel.core.metrics import Scores
+
+
+class RegionName(StrEnum):
+    """Regions of the tables."""
+
+    FULL = "full volume"
+    BRAIN = "brain"
+    TUMOUR = "tumour"
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of the truth.
+
+    Args:
+        name: Short name.
+        description: What it holds and what the range is, for the tables.
+        mask: `(i, j, k)`; None for everything.
+        data_range: Range that PSNR and SSIM refer to, in the units of the truth.
+    """
+
+    name: RegionName
+    description: str
+    mask: NDArray[np.bool_] | None
+    data_range: float
+
+    def score(self, prediction: NDArray[np.float32], truth: NDArray[np.float32]) -> Scores:
+        """Score a volume in this region.
+
+        Args:
+            prediction: `(i, j, k)`, in the units of the truth.
+            truth: `(i, j, k)`.
+        """
+        return score(prediction, truth, self.mask, data_range=self.data_range)
+
+
+def brain_region(truth: NDArray[np.float32], margin_voxels: int) -> Region:
+    """The head or brain, grown by the slice separation so that its outline counts.
+
+    Args:
+        truth: `(i, j, k)`.
+        margin_voxels: Slice separation in voxels, rounded up.
+
+    Raises:
+        ValueError: If the truth is constant.
+    """
+    inside = foreground_mask(truth)
+    outside = truth[~inside]
+    stripped = outside.size > 0 and not bool((outside > np.median(outside)).any())
+    kind = "truth above background (skull-stripped)" if stripped else "head by Otsu's threshold"
+    mask = dilated_mask(inside, margin_voxels)
+    description = f"{kind}, grown by {margin_voxels} voxels; range = 99.9 percentile of the truth inside"
+    return Region(RegionName.BRAIN, description, mask, range_of(truth, mask))
+
+
+def scored_regions(
+    truth: NDArray[np.float32], margin_voxels: int, tumour: NDArray[np.bool_] | None = None
+) -> list[Region]:
+    """All regions of a case.
+
+    Args:
+        truth: `(i, j, k)`, cut to the slices that the scan covers.
+        margin_voxels: Slice separation in voxels, rounded up.
+        tumour: `(i, j, k)`; where the tumour is, if known.
+
+    Returns:
+        Full volume and brain; the tumour too if there is one.
+
+    Raises:
+        ValueError: If the truth is constant.
+    """
+    brain = brain_region(truth, margin_voxels)
+    covered = "all that the scan covers; range = maximum of the truth"
+    regions = [Region(RegionName.FULL, covered, None, range_of(truth)), brain]
+    if tumour is not None and tumour.any():
+        # The range of the tumour alone would make its decibels incomparable with the brain's.
+        regions.append(Region(RegionName.TUMOUR, "labels > 0; range as brain", tumour, brain.data_range))
+    return regions
