@@ -32,6 +32,7 @@ def source(tmp_path: Path) -> BundleSource:
     for graph, text in BASES.items():
         (system / f"base_{graph}.yaml").write_text(text)
     (system / "logging.conf").write_text("[loggers]\n")
+    (system / "data_license.txt").write_text("CC BY\n")
     (system / "card.md").write_text("# $bundle at $spacing\n$figures")
     (system / "overlays" / "toy_3mm.yaml").write_text("configs: {spacing: 3mm}\nmetadata: {name: toy 3mm}\n")
     (tmp_path / "LICENSE").write_text("licence\n")

@@ -1,4 +1,4 @@
-"""`revoxel bundles`: build, check and list the MONAI bundles, and adopt trained weights."""
+"""`revoxel bundles`: build, check, list and pack the MONAI bundles, and adopt trained weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from revoxel.cli.options import DebugOption, OverwriteOption
 
-app = typer.Typer(no_args_is_help=True, help="Build, check and list the MONAI bundles.")
+app = typer.Typer(no_args_is_help=True, help="Build, check, list and pack the MONAI bundles.")
 
 
 @app.command()
@@ -25,20 +25,18 @@ def build(debug: DebugOption = False) -> None:
 
 @app.command()
 def check(debug: DebugOption = False) -> None:
-    """Fail if a bundle differs from what its sources give."""
-    from revoxel.core.bundles import bundle_sources, check_bundle
+    """Fail if a bundle differs from its sources, or its metadata, network and weights do not fit together."""
+    from revoxel.core.bundle_checks import check_fit, check_metadata
+    from revoxel.core.bundles import bundles_root, list_bundles
 
-    checkout = _checkout()
-    sources = bundle_sources(checkout / "configs")
-    bundles = checkout / "bundles"
-    found = {path.name for path in bundles.iterdir() if path.is_dir()} if bundles.is_dir() else set()
-    problems = sorted(f"{name}: no source" for name in found - {source.name for source in sources})
-    for source in sources:
-        problems += check_bundle(source, bundles / source.name, checkout / "LICENSE")
-    if problems:
-        msg = f"bundles must equal their sources, got {', '.join(problems)}; do revoxel bundles build."
-        raise ValueError(msg)
-    typer.echo(f"{len(sources)} bundles equal their sources")
+    _refuse_drift()
+    bundles = list_bundles()
+    for status in bundles:
+        folder = bundles_root() / status.name
+        check_metadata(folder)
+        check_fit(folder, need_weights=False)
+    n_weights = sum(status.weights is not None for status in bundles)
+    typer.echo(f"{len(bundles)} bundles are as they should be, {n_weights} of them with weights")
 
 
 @app.command(name="list")
@@ -68,6 +66,56 @@ def adopt(
     from revoxel.sagnef.gates import adopt_checkpoint
 
     typer.echo(f"wrote {adopt_checkpoint(name, checkpoint, overwrite=overwrite)}")
+
+
+@app.command()
+def pack(
+    names: Annotated[list[str], typer.Argument(help="Bundles, such as sagnef_5mm_t1c.", metavar="NAME...")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the zips.")] = Path(),
+    onnx: Annotated[bool, typer.Option("--onnx", help="Add models/model.onnx.")] = False,
+    torchscript: Annotated[bool, typer.Option("--torchscript", help="Add models/model.ts.")] = False,
+    without_weights: Annotated[
+        bool, typer.Option("--without-weights", help="Accept bundles that have no weights.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the zip that a model zoo takes: NAME_vVERSION.zip, the same bytes for the same bundle.
+
+    Refused: a bundle that differs from its sources, whose metadata, network and weights do not fit, or that
+    has no weights. Example: revoxel bundles pack sagnef_5mm_t1c -o dist/ --onnx
+    """
+    from revoxel.cli.progress import stage_bars
+    from revoxel.core.bundle_export import ExportFormat
+    from revoxel.core.bundle_zip import pack_bundle
+    from revoxel.core.bundles import bundle_folder
+    from revoxel.core.provenance import sha256_of
+
+    formats = [name for name, chosen in zip(ExportFormat, (onnx, torchscript), strict=True) if chosen]
+    folders = [bundle_folder(name) for name in names]
+    _refuse_drift(names)
+    for folder in folders:
+        with stage_bars() as report:
+            path = pack_bundle(
+                folder,
+                out,
+                formats=formats,
+                need_weights=not without_weights,
+                overwrite=overwrite,
+                report=report,
+            )
+        typer.echo(f"wrote {path}  {path.stat().st_size / 1e6:.2f} MB  sha256 {sha256_of(path)}")
+
+
+def _refuse_drift(names: list[str] | None = None) -> None:
+    """Stop if bundles of a checkout differ from their sources; an installed package has none."""
+    from revoxel.core.bundles import drifted_files, repository_root
+
+    checkout = repository_root()
+    problems = drifted_files(checkout, names) if checkout else []
+    if problems:
+        msg = f"bundles must equal their sources, got {', '.join(problems)}; do revoxel bundles build."
+        raise ValueError(msg)
 
 
 def _checkout() -> Path:

@@ -2,8 +2,8 @@
 
 Sources of a system lie in `configs/<system>/`: `base_<graph>.yaml` (graph = train, evaluate, inference,
 metadata, multi_gpu_train), `overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and
-`metadata`, `card.md`, `logging.conf` and, where there is one, `model_configuration.yaml` with the defaults;
-`figures/<bundle>.md` holds the table measured with a bundle's weights.
+`metadata`, `card.md`, `data_license.txt`, `logging.conf` and, where there is one, `model_configuration.yaml`
+with the defaults; `figures/<bundle>.md` holds the table measured with a bundle's weights.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 GRAPHS = ("train", "evaluate", "inference")
+METADATA = Path("configs") / "metadata.json"
 WEIGHTS = Path("models") / "model.pt"
 _NO_FIGURES = (
     "No weights are shipped with this bundle yet: the main job falls back to global weights, and says so.\n"
@@ -117,7 +118,10 @@ def build_bundle(source: BundleSource, target: Path, license_file: Path) -> Path
         _export(document, target / "configs" / f"{name}.json")
     shutil.copyfile(source.system / "logging.conf", target / "configs" / "logging.conf")
     shutil.copyfile(license_file, target / "LICENSE")
-    (target / "docs" / "README.md").write_text(_card(source, metadata, shared), encoding="utf-8")
+    shutil.copyfile(source.system / "data_license.txt", target / "docs" / "data_license.txt")
+    (target / "docs" / "README.md").write_text(
+        _card(source, metadata, documents["inference"]), encoding="utf-8"
+    )
     return target
 
 
@@ -137,16 +141,44 @@ def check_bundle(source: BundleSource, committed: Path, license_file: Path) -> l
         return sorted(f"{source.name}/{name}" for name in _differences(fresh, committed))
 
 
+def drifted_files(checkout: Path, names: Collection[str] | None = None) -> list[str]:
+    """Compare the bundles of a checkout with what their sources give now.
+
+    Args:
+        checkout: the checkout.
+        names: bundles to look at; all of them, and folders without a source, by default.
+
+    Returns:
+        What differs, is missing or has no source, such as `NAME/LICENSE`; empty if all is well.
+    """
+    sources = {source.name: source for source in bundle_sources(checkout / "configs")}
+    bundles = checkout / "bundles"
+    present = {path.name for path in bundles.iterdir() if path.is_dir()} if bundles.is_dir() else set()
+    wanted = set(sources) | present if names is None else set(names)
+    problems = [f"{name}: no source" for name in sorted(wanted - set(sources))]
+    for name in sorted(wanted & set(sources)):
+        problems += check_bundle(sources[name], bundles / name, checkout / "LICENSE")
+    return problems
+
+
 def _differences(fresh: Path, committed: Path) -> set[str]:
-    wanted, found = _files(fresh), _files(committed)
+    wanted, found = set(generated_files(fresh)), set(generated_files(committed))
     common = wanted & found
     _, mismatched, errors = filecmp.cmpfiles(fresh, committed, sorted(common), shallow=False)
     return (wanted ^ found) | set(mismatched) | set(errors)
 
 
-def _files(folder: Path) -> set[str]:
+def generated_files(folder: Path) -> list[str]:
+    """Files of a bundle other than its weights.
+
+    Args:
+        folder: the bundle.
+
+    Returns:
+        Relative paths with forward slashes, sorted.
+    """
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return {path.as_posix() for path in files if path.parts[0] != "models"}
+    return sorted(path.as_posix() for path in files if path.parts[0] != "models")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -185,12 +217,64 @@ def _refuse_unknown(overlay: Path, keys: Iterable[str], bases: Iterable[Collecti
         raise ValueError(msg)
 
 
-def _card(source: BundleSource, metadata: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
+def _card(source: BundleSource, metadata: Mapping[str, Any], graph: Mapping[str, Any]) -> str:
     figures = source.system / "figures" / f"{source.name}.md"
-    values = {key: str(value) for key, value in {**metadata, **shared}.items()}
+    values = {key: _in_words(value) for key, value in {**graph, **metadata}.items()}
+    for side, tensors in metadata.get("network_data_format", {}).items():
+        for name, tensor in tensors.items():
+            values[f"{side}_{name}"] = "; ".join(tensor["channel_def"].values())
+            values[f"{side}_{name}_channels"] = str(tensor["num_channels"])
     measured = figures.read_text(encoding="utf-8") if figures.is_file() else _NO_FIGURES
     card = (source.system / "card.md").read_text(encoding="utf-8")
     return Template(card).substitute(values, bundle=source.name, figures=measured)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def bundle_folder(name: str, root: Path | None = None) -> Path:
+    """Folder of a bundle.
+
+    Args:
+        name: its name.
+        root: folder with bundles; the shipped ones by default.
+
+    Raises:
+        FileNotFoundError: If there is no such bundle.
+    """
+    folder = (root or bundles_root()) / name
+    if name in {"", ".", ".."} or not (folder / METADATA).is_file():
+        msg = f"bundle must be one of those in {folder.parent}, got {name!r}; see revoxel bundles list."
+        raise FileNotFoundError(msg)
+    return folder
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Metadata of a bundle.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no JSON object.
+    """
+    path = folder / METADATA
+    if not path.is_file():
+        msg = f"{folder} must be a bundle, got no {METADATA.as_posix()}; run revoxel bundles build."
+        raise FileNotFoundError(msg)
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} must be JSON, got {error}; run revoxel bundles build."
+        raise ValueError(msg) from error
+    if not isinstance(metadata, dict):
+        msg = f"{path} must hold an object, got {type(metadata).__name__}; run revoxel bundles build."
+        raise ValueError(msg)  # noqa: TRY004 - a wrong file is a wrong value
+    return metadata
 
 
 @dataclass(frozen=True)
@@ -216,14 +300,11 @@ def list_bundles(root: Path | None = None) -> list[BundleStatus]:
     Args:
         root: folder with bundles; the shipped ones by default.
     """
-    return [
-        _status(path.parents[1]) for path in sorted((root or bundles_root()).glob("*/configs/metadata.json"))
-    ]
+    return [_status(path.parents[1]) for path in sorted((root or bundles_root()).glob(f"*/{METADATA}"))]
 
 
 def _status(folder: Path) -> BundleStatus:
-    metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = read_metadata(folder)
+    version, description = (str(metadata.get(key, "?")) for key in ("version", "description"))
     weights = folder / WEIGHTS
-    return BundleStatus(
-        folder.name, metadata["version"], metadata["description"], weights if weights.is_file() else None
-    )
+    return BundleStatus(folder.name, version, description, weights if weights.is_file() else None)

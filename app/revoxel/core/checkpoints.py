@@ -41,12 +41,14 @@ class Checkpoint:
         states: state dictionaries and numbers by name, such as `model` or `epoch`.
         protocol: what the weights are for.
         package_version: revoxel version that wrote it.
+        is_plain: whether the file is a plain state dict, as `save_weights` writes it.
     """
 
     path: Path
     states: dict[str, Any]
     protocol: dict[str, Any]
     package_version: str
+    is_plain: bool = False
 
 
 def save_checkpoint(path: Path, states: Mapping[str, Any], protocol: Mapping[str, Any]) -> Path:
@@ -110,7 +112,8 @@ def load_checkpoint(path: Path | str, expected: Mapping[str, Any] | None = None)
         found = header.get("format", type(content).__name__)
         msg = f"{path} must have format {FORMAT!r}, got {found!r}; give a checkpoint written by revoxel."
         raise ValueError(msg)
-    checkpoint = Checkpoint(path, states, header["protocol"], header["package_version"])
+    is_plain = header is not content
+    checkpoint = Checkpoint(path, states, header["protocol"], header["package_version"], is_plain)
     check_protocol(checkpoint, expected or {})
     return checkpoint
 

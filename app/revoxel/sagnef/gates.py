@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revoxel.core.bundles import WEIGHTS, bundles_root
+from revoxel.core.bundles import WEIGHTS, bundle_folder, bundles_root
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint, save_weights
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.experts.names import Expert
@@ -190,11 +190,7 @@ def adopt_checkpoint(
         FileExistsError: If the bundle has weights and `overwrite` is off.
         ValueError: If the checkpoint is for another bundle.
     """
-    folder = (root or bundles_root()) / name
-    target = folder / WEIGHTS
-    if not (folder / "configs" / "metadata.json").is_file():
-        msg = f"bundle must be one of those in {folder.parent}, got {name!r}; see revoxel bundles list."
-        raise FileNotFoundError(msg)
+    target = bundle_folder(name, root) / WEIGHTS
     if target.exists() and not overwrite:
         msg = f"{target} must not exist yet, got a file; give --overwrite to replace it."
         raise FileExistsError(msg)
