@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import nibabel as nib
-import numpy as np
 import pytest
-import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, run, verify_metadata, verify_net_in_out
 from typer.testing import CliRunner
 
 import tiny_study
 from revoxel.cli.bundles import app
 from revoxel.core.bundles import build_bundle, bundle_sources, check_bundle
-from revoxel.core.handlers import read_epoch_log
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.sagnef.gates import adopt_checkpoint, load_gate
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sagnef_{spacing}_{pulse}" for spacing in Spacing for pulse in Pulse]
@@ -154,7 +146,7 @@ def test_training_and_inference_build_the_same_gate() -> None:
 
 def test_cli_checks_lists_and_refuses_unknown_bundles(tmp_path: Path) -> None:
     runner = CliRunner()
-    assert "12 bundles equal their sources" in runner.invoke(app, ["check"]).output
+    assert "12 bundles are as they should be" in runner.invoke(app, ["check"]).output
     assert "sagnef_7mm_t2w" in runner.invoke(app, ["list"]).output
     result = runner.invoke(app, ["adopt", "sagnef_5mm_t9", str(tmp_path / "none.pt")])
     assert isinstance(result.exception, FileNotFoundError)
@@ -179,109 +171,6 @@ def _run(run_id: str, graph: str, **overrides: Any) -> None:
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items()}
     settings = {"config_file": str(bundle / "configs" / f"{graph}.json"), "bundle_root": str(bundle), **plain}
     run(run_id=run_id, **settings)
-
-
-def _run_line(folder: Path, graphs: Sequence[str], launcher: Sequence[str], **overrides: Any) -> None:
-    """The documented line in a shell, with relative paths, from a folder that is not the checkout."""
-    bundle = os.path.relpath(ROOT / "bundles" / "sagnef_5mm_t1c", folder)
-    configs = [f"{bundle}/configs/{graph}.json" for graph in graphs]
-    arguments = {
-        "config_file": configs if len(configs) > 1 else configs[0],
-        "bundle_root": bundle,
-        **overrides,
-    }
-    flags = [part for key, value in arguments.items() for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", *launcher, "monai.bundle", "run", "training", *flags]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-
-
-@pytest.fixture(scope="module")
-def trained(manifest: Path) -> Path:
-    """Folder with a study, trained for two epochs by the documented line and continued for a third."""
-    folder = manifest.parent
-    _run_line(folder, ["train"], [], manifest=manifest.name, fold="fold0", out_root="out", epochs=2, **TINY)
-    tiny = {**TINY, "patch_size": [32, 32, 32]}
-    _run("training", "train", manifest=manifest, fold="fold0", out_root=folder / "out", epochs=3, **tiny)
-    return folder
-
-
-def _models(folder: Path) -> Path:
-    return folder / "out" / "5mm" / "model_data" / "t1c" / "fold0"
-
-
-def _trained_gate(folder: Path) -> dict[str, Any]:
-    checkpoint = next(_models(folder).glob("model_epoch003*.pt"))
-    return {"manifest": folder / "manifest.json", "ckpt_path": checkpoint, "wf": 8, "window": [32, 32, 32]}
-
-
-@pytest.mark.slow
-def test_documented_line_trains_logs_and_continues(trained: Path) -> None:
-    rows = read_epoch_log(_models(trained) / "training_log.csv")
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    parts = {"total", "mse", "ssim", "tv", "entropy"}
-    assert {f"{split}_{part}" for split in ("train", "val") for part in parts} <= set(rows[0])
-    assert float(rows[-1]["val_total"]) < float(rows[0]["val_total"])
-    assert list((_models(trained) / "tensorboard").rglob("events*"))
-
-
-@pytest.mark.slow
-def test_named_checkpoint_is_a_gate(trained: Path) -> None:
-    rows = read_epoch_log(_models(trained) / "training_log.csv")
-    path = _models(trained) / f"model_epoch003_val{float(rows[-1]['val_total']):.6f}.pt"
-    gate = load_gate(path, pulse=Pulse.t1c, spacing=Spacing.mm5)
-    assert gate.window == 32
-    assert gate.protocol["intensity"]["percentiles"] == [0.5, 99.5]
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_gate(manifest: Path) -> None:
-    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-    overrides = {"manifest": manifest.name, "out_root": "two", "epochs": 1, **TINY}
-    _run_line(manifest.parent, ["train", "multi_gpu_train"], launcher, **overrides)
-    models = manifest.parent / "two" / "5mm" / "model_data" / "t1c" / "fold0"
-    assert len(read_epoch_log(models / "training_log.csv")) == 1
-    load_gate(next(models.glob("model_epoch001*.pt")))
-
-
-@pytest.mark.slow
-def test_monai_loads_the_adopted_network(trained: Path, tmp_path: Path) -> None:
-    name = "sagnef_5mm_t1c"
-    folder = tmp_path / name
-    shutil.copytree(ROOT / "bundles" / name / "configs", folder / "configs")
-    for config in (folder / "configs").glob("*.json"):
-        config.write_text(config.read_text().replace('"wf": 16', '"wf": 8'))
-    path = adopt_checkpoint(name, _models(trained), root=tmp_path)
-    saved = torch.load(path, weights_only=True)
-    for kind in ("train", "inference"):
-        network = load(name, bundle_dir=str(tmp_path), workflow_type=kind)
-        assert all(torch.equal(saved[key], value) for key, value in network.state_dict().items())
-
-
-@pytest.mark.slow
-def test_evaluating_scores_every_baseline_on_the_test_patients(trained: Path) -> None:
-    _run("evaluating", "evaluate", out_root=trained / "out", **_trained_gate(trained))
-    report = json.loads((trained / "out" / "5mm" / "output_volumes" / "test_report.json").read_text())
-    assert [case["subject"] for case in report["cases"]] == ["p3"]
-    assert report["context"]["fold"] == "fold0"
-    for methods in report["cases"][0]["scores"].values():
-        assert list(methods) == ["fused", "mean", *tiny_study.BLURS]
-        assert methods["fused"]["psnr_db"] > methods["BSPLINE"]["psnr_db"]
-
-
-@pytest.mark.slow
-def test_inferring_writes_volumes_in_the_units_and_axes_of_the_experts(trained: Path) -> None:
-    _run("inferring", "inference", out_root=trained / "fused", **_trained_gate(trained))
-    for name in ("p0", "p1", "p2", "p3"):
-        fused = nib.load(trained / "fused" / "5mm" / "output_volumes" / f"{name}-t1c.nii.gz")
-        weights = nib.load(trained / "fused" / "5mm" / "output_volumes" / f"{name}-t1c_weights.nii.gz")
-        experts = np.stack(
-            [nib.load(trained / f"{name}_SR-{e}.nii.gz").get_fdata() for e in tiny_study.BLURS]
-        )
-        np.testing.assert_allclose(fused.affine, np.eye(4))
-        np.testing.assert_allclose(weights.get_fdata().sum(axis=-1), 1, atol=1e-4)
-        spread = experts.max(axis=0) - experts.min(axis=0)
-        assert (np.abs(fused.get_fdata() - experts.mean(axis=0)) <= 2 * spread + 0.01).all()
 
 
 def test_wrong_root_stops_with_one_line(tmp_path: Path) -> None:
