@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 import tiny_study
 from revoxel.core.bundles import bundles_root
 from revoxel.sagnef.data import PatchDataset, fold_items
-from revoxel.sagnef.transforms import RandPatchd
+from revoxel.sagnef.patches import RandPatchd
 from revoxel.sagnef.volume_cache import fingerprint, prepare_cases
 
 CONFIG = ConfigParser.load_config_file(bundles_root() / "sagnef_5mm_t1c" / "configs" / "train.json")
