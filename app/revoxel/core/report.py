@@ -235,7 +235,7 @@ def number_table(
     """
     columns = list(next(iter(rows.values()), {}))
     table = Table(title=title, title_justify="left")
-    table.add_column(first_column)
+    table.add_column(first_column, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
     for name, values in rows.items():

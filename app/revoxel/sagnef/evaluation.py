@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,16 @@ from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 from revoxel import __version__
-from revoxel.core.intensity import foreground_mask
-from revoxel.core.metrics import dilated_mask, score
 from revoxel.core.windows import HannSlidingWindowInferer
+from revoxel.sagnef.baselines import Baseline, best_row, mixture_volumes, oracle_volumes
+from revoxel.sagnef.regions import margin_voxels, scored_regions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from ignite.engine import Engine
+
+    from revoxel.core.metrics import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -121,15 +123,20 @@ class NameResultsd(MapTransform):
 class ScoreFusedd(Transform):
     """Score the fused volume and its baselines against the truth, all in the units of the file.
 
+    Rows: `fused`, every expert, and `revoxel.sagnef.baselines`; `revoxel evaluate` adds those that need more.
+
     Args:
         experts: names of the experts, in channel order.
+        checkpoint: checkpoint of the gate, or its folder: global weights in `simplex.json` beside it are
+            scored too.
     """
 
-    def __init__(self, experts: Sequence[str]) -> None:
+    def __init__(self, experts: Sequence[str], checkpoint: str | Path | None = None) -> None:
         self.experts = list(experts)
+        self.simplex = _global_weights(checkpoint, self.experts)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add `scores`: region, range, PSNR, SSIM and RMSE by method.
+        """Add `scores`: region, range, PSNR, SSIM and RMSE by row.
 
         Args:
             data: item with `fused`, `experts`, `high`, `mask`, `separation_mm` and `axis`.
@@ -137,25 +144,41 @@ class ScoreFusedd(Transform):
         Returns:
             The item with `scores`.
         """
-        truth, known = (np.asarray(data[key])[0] for key in ("high", "mask"))
-        experts = np.asarray(data["experts"])
-        methods = {"fused": np.asarray(data["fused"])[0], "mean": experts.mean(axis=0)}
-        methods |= {name: experts[index] for index, name in enumerate(self.experts)}
+        (known,) = ndimage.find_objects((np.asarray(data["mask"])[0] > 0).astype(np.uint8))
+        truth = np.ascontiguousarray(np.asarray(data["high"])[0][known])
         spacing_mm = float(np.linalg.norm(np.asarray(data["experts"].affine)[:3, int(data["axis"])]))
-        margin = math.ceil(float(data["separation_mm"]) / spacing_mm)
-        brain = dilated_mask(foreground_mask(truth), margin) & (known > 0)
-        box = ndimage.find_objects((known > 0).astype(np.uint8))[0]
-        regions = {
-            "full volume (range: maximum)": (box, None),
-            f"foreground + {margin} voxels (range: 99.9 percentile)": ((slice(None),) * 3, brain),
-        }
-        scores = {
-            region: {
-                name: score(volume[part], truth[part], mask).as_dict() for name, volume in methods.items()
-            }
-            for region, (part, mask) in regions.items()
-        }
-        return {**data, "scores": scores}
+        regions = scored_regions(truth, margin_voxels(float(data["separation_mm"]), spacing_mm))
+        volumes = np.asarray(data["experts"])
+        experts = {name: volumes[index][known] for index, name in enumerate(self.experts)}
+        rows = chain(
+            [("fused", np.asarray(data["fused"])[0][known])],
+            experts.items(),
+            mixture_volumes(experts, self.simplex),
+            oracle_volumes(experts, truth),
+        )
+        scores: dict[str, dict[str, Scores]] = {region.label: {} for region in regions}
+        for (row, volume), region in product(rows, regions):
+            scores[region.label][row] = region.score(volume, truth)
+        for values in scores.values():
+            values[Baseline.ORACLE_VOLUME] = values[best_row(values, self.experts)]
+        plain = {label: {row: v.as_dict() for row, v in values.items()} for label, values in scores.items()}
+        return {**data, "scores": plain}
+
+
+def _global_weights(checkpoint: str | Path | None, experts: Sequence[str]) -> dict[str, float] | None:
+    """Weights that the training left beside a checkpoint, if it did."""
+    if checkpoint is None:
+        return None
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+    path = folder / "simplex.json"
+    if not path.is_file():
+        return None
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(weights[name]) for name in experts}
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} must hold one weight for each of {list(experts)}, got {error!r}; train again."
+        raise ValueError(msg) from error
 
 
 class TestReport:

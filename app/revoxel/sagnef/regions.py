@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -41,6 +42,11 @@ class Region:
     mask: NDArray[np.bool_] | None
     data_range: float
 
+    @property
+    def label(self) -> str:
+        """Name and description in one."""
+        return f"{self.name}: {self.description}"
+
     def score(self, prediction: NDArray[np.float32], truth: NDArray[np.float32]) -> Scores:
         """Score a volume in this region.
 
@@ -51,12 +57,23 @@ class Region:
         return score(prediction, truth, self.mask, data_range=self.data_range)
 
 
-def brain_region(truth: NDArray[np.float32], margin_voxels: int) -> Region:
+def margin_voxels(separation_mm: float, spacing_mm: float) -> int:
+    """How far the brain is grown: the slice separation in voxels, rounded up.
+
+    Args:
+        separation_mm: Distance between slice centres.
+        spacing_mm: Voxel size along the slice axis.
+    """
+    # Headers round: 5 mm over 0.99999 mm are 5 voxels.
+    return math.ceil(separation_mm / spacing_mm - 1e-3)
+
+
+def brain_region(truth: NDArray[np.float32], margin: int) -> Region:
     """The head or brain, grown by the slice separation so that its outline counts.
 
     Args:
         truth: `(i, j, k)`.
-        margin_voxels: Slice separation in voxels, rounded up.
+        margin: `margin_voxels` of the case.
 
     Raises:
         ValueError: If the truth is constant.
@@ -65,19 +82,19 @@ def brain_region(truth: NDArray[np.float32], margin_voxels: int) -> Region:
     outside = truth[~inside]
     stripped = outside.size > 0 and not bool((outside > np.median(outside)).any())
     kind = "truth above background (skull-stripped)" if stripped else "head by Otsu's threshold"
-    mask = dilated_mask(inside, margin_voxels)
-    description = f"{kind}, grown by {margin_voxels} voxels; range = 99.9 percentile of the truth inside"
+    mask = dilated_mask(inside, margin)
+    description = f"{kind}, grown by {margin} voxels; range = 99.9 percentile of the truth inside"
     return Region(RegionName.BRAIN, description, mask, range_of(truth, mask))
 
 
 def scored_regions(
-    truth: NDArray[np.float32], margin_voxels: int, tumour: NDArray[np.bool_] | None = None
+    truth: NDArray[np.float32], margin: int, tumour: NDArray[np.bool_] | None = None
 ) -> list[Region]:
     """All regions of a case.
 
     Args:
         truth: `(i, j, k)`, cut to the slices that the scan covers.
-        margin_voxels: Slice separation in voxels, rounded up.
+        margin: `margin_voxels` of the case.
         tumour: `(i, j, k)`; where the tumour is, if known.
 
     Returns:
@@ -86,7 +103,7 @@ def scored_regions(
     Raises:
         ValueError: If the truth is constant.
     """
-    brain = brain_region(truth, margin_voxels)
+    brain = brain_region(truth, margin)
     covered = "all that the scan covers; range = maximum of the truth"
     regions = [Region(RegionName.FULL, covered, None, range_of(truth)), brain]
     if tumour is not None and tumour.any():

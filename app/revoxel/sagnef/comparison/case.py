@@ -34,7 +34,7 @@ def score_case(contest: Contest, tumour: NDArray[np.bool_] | None = None) -> dic
     """
     start = time.perf_counter()
     volumes = contest.volumes
-    regions = scored_regions(volumes.truth, volumes.margin_voxels, tumour)
+    regions = scored_regions(volumes.truth, volumes.margin, tumour)
     scores: dict[str, dict[str, Scores]] = {region.name: {} for region in regions}
     for row, volume in _rows(contest, regions):
         for region in regions:

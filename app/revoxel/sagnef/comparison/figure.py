@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _MARKERS = "osD^vP*X<>hp"
 # Experts that were misled lie decibels away and would squeeze what matters into one line.
-_WIDEST_DB = 1.5
+_WIDEST_DB = 1.4
+_LABEL_DB = 2.0
 _DPI = 150
 _COLOURS = (OKABE_ITO[2], OKABE_ITO[6], OKABE_ITO[5], OKABE_ITO[3], OKABE_ITO[0], OKABE_ITO[1])
 
@@ -81,41 +82,32 @@ def _draw_panel(
     markers: dict[str, str],
     colour: str,
 ) -> None:
+    _decorate(panel, rows)
     for place, name in enumerate(rows):
         gains = [(case, gain_db(case, region, name)) for case in cases if name in case.regions[region].rows]
+        if not gains:
+            continue
         for case, gain in gains:
-            face = "none" if case.seen else colour
-            shown = min(max(gain, -_WIDEST_DB), _WIDEST_DB)
-            panel.plot(shown, place, markers[case.patient], color=colour, mfc=face, ms=5, alpha=0.8, lw=0)
-        if gains:
-            mean = fmean(gain for _, gain in gains)
-            _draw_mean(panel, mean, place, colour)
-    _decorate(panel, rows)
+            _draw_case(panel, gain, place, markers[case.patient], colour, hollow=case.seen)
+        mean = fmean(gain for _, gain in gains)
+        if abs(mean) < _WIDEST_DB:
+            panel.plot([mean] * 2, [place - 0.35, place + 0.35], color="black", lw=1.6, solid_capstyle="butt")
+        panel.text(_LABEL_DB, place, f"{mean:+.2f}", ha="right", va="center", fontsize=7)
 
 
-def _draw_mean(panel: Axes, mean: float, place: int, colour: str) -> None:
-    inside = abs(mean) <= _WIDEST_DB
-    if inside:
-        panel.plot([mean, mean], [place - 0.35, place + 0.35], color=colour, lw=2.5, solid_capstyle="butt")
-    side = "right" if mean > 0.4 * _WIDEST_DB else "left"
-    edge, shift = (-_WIDEST_DB, 8) if mean < -_WIDEST_DB else (_WIDEST_DB, -8)
-    anchor = mean if inside else edge
-    offset = (-7 if side == "right" else 7, 0) if inside else (shift, 0)
-    panel.annotate(
-        f"{mean:+.2f}",
-        (anchor, place),
-        xytext=offset,
-        textcoords="offset points",
-        ha=side,
-        va="center",
-        fontsize=7,
-        color="black",
-    )
+def _draw_case(panel: Axes, gain: float, place: int, marker: str, colour: str, *, hollow: bool) -> None:
+    """A dot, or an arrow at the rim for a case that lies beyond."""
+    beyond = abs(gain) > _WIDEST_DB
+    shown = min(max(gain, -_WIDEST_DB), _WIDEST_DB)
+    shape = ("<" if gain < 0 else ">") if beyond else marker
+    face = "none" if hollow else colour
+    panel.plot(shown, place, shape, color=colour, mfc=face, ms=6 if beyond else 5, alpha=0.8, lw=0)
 
 
 def _decorate(panel: Axes, rows: Sequence[str]) -> None:
-    panel.axvline(0, color="black", lw=1)
-    panel.set_xlim(-1.08 * _WIDEST_DB, 1.08 * _WIDEST_DB)
+    panel.axvline(0, color="black", lw=0.8)
+    panel.set_xlim(-1.08 * _WIDEST_DB, 1.05 * _LABEL_DB)
+    panel.set_xticks([-1, -0.5, 0, 0.5, 1])
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.tick_params(labelsize=8)
     panel.grid(axis="x", lw=0.4, alpha=0.6)

@@ -68,7 +68,7 @@ def case_statistics(volumes: CaseVolumes) -> TileStatistics:
     Args:
         volumes: Experts and truth.
     """
-    brain = brain_region(volumes.truth, volumes.margin_voxels)
+    brain = brain_region(volumes.truth, volumes.margin)
     if brain.mask is None:
         raise RuntimeError(brain.description)
     scale = np.float32(1 / range_of(volumes.truth, brain.mask))

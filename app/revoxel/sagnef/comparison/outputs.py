@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from revoxel.sagnef.comparison.run import Evaluation
 
 STEM = "evaluation"
+_MOST_CONSOLE_TABLES = 6
 
 
 def save_evaluation(plan: EvaluationPlan, evaluation: Evaluation, command: str) -> dict[str, Path]:
@@ -61,7 +62,7 @@ def save_evaluation(plan: EvaluationPlan, evaluation: Evaluation, command: str) 
 
 
 def console_tables(plan: EvaluationPlan, evaluation: Evaluation) -> list[PlainTable]:
-    """What a person reads first: the brain, and what fusion gives there.
+    """What a person reads first: the brain in the first few groups of cases, and what fusion gives there.
 
     Args:
         plan: What was planned.
@@ -69,7 +70,8 @@ def console_tables(plan: EvaluationPlan, evaluation: Evaluation) -> list[PlainTa
     """
     brain = [block for block in blocks(evaluation.results) if block.region == RegionName.BRAIN]
     made = list(claims(evaluation.results, RegionName.BRAIN, seed=plan.request.seed))
-    return [*map(block_table, brain), *([claims_table(made, RegionName.BRAIN)] if made else [])]
+    shown = map(block_table, brain[:_MOST_CONSOLE_TABLES])
+    return [*shown, *([claims_table(made, RegionName.BRAIN)] if made else [])]
 
 
 def all_tables(plan: EvaluationPlan, evaluation: Evaluation) -> list[PlainTable]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from revoxel.sagnef.comparison.results import CaseResult
 
 _ABSENT = "-"
+_PAGE_ONLY = {"RMSE %", "gap to volume %", "gap to voxel %", "95 % interval, p"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,14 @@ class PlainTable:
     note: str = ""
 
     def for_console(self) -> Table:
-        """The same for rich."""
+        """The same for rich, without the columns that only the page has room for."""
         rows: dict[str, dict[str, float | str]] = {
-            cells[0]: dict(zip(self.columns[1:], cells[1:], strict=True)) for cells in self.rows
+            cells[0]: {
+                column: cell
+                for column, cell in zip(self.columns[1:], cells[1:], strict=True)
+                if column not in _PAGE_ONLY
+            }
+            for cells in self.rows
         }
         return number_table(self.title, rows, first_column=self.columns[0])
 
@@ -79,7 +85,14 @@ def claims_table(claims: Sequence[Claim], region: str) -> PlainTable:
         claims: All claims.
         region: Where.
     """
-    columns = ("condition: method", "gain dB", "worst", "worst, volume's best", "worst, B-spline", "95 %, p")
+    columns = (
+        "condition: method",
+        "gain dB",
+        "worst dB",
+        "over volume's best",
+        "over B-spline",
+        "95 % interval, p",
+    )
     rows = tuple(
         (
             f"{claim.condition or 'no condition'}: {claim.row}",
@@ -91,7 +104,10 @@ def claims_table(claims: Sequence[Claim], region: str) -> PlainTable:
         )
         for claim in claims
     )
-    note = "PSNR gain over the best expert of training, mean over patients; worst case over three references."
+    note = (
+        "PSNR over the best expert of training: mean over patients, and the worst case; the worst case over "
+        "the expert that is best on that very volume, and over B-spline."
+    )
     return PlainTable(f"What fusion gives, {region}", columns, rows, note)
 
 
@@ -211,5 +227,5 @@ def _signed(value: float | None) -> str:
 def _interval(claim: Claim) -> str:
     interval = claim.comparison.interval_db
     if interval is None:
-        return f"{len(claim.comparison.gains_db)} patients: too few"
+        return f"{len(claim.comparison.gains_db)} patient(s): too few"
     return f"{interval[0]:+.2f} to {interval[1]:+.2f}, p {claim.comparison.p:.2g}"

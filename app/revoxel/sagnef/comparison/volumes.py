@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, check_same_grid, resample, whole_voxel_shift
 from revoxel.core.volumes import read_volume
 from revoxel.experts.names import Expert
+from revoxel.sagnef.regions import margin_voxels
 from revoxel.sagnef.stack import MAX_TOLERANCE_VOXELS
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class CaseVolumes:
     notes: tuple[str, ...] = ()
 
     @property
-    def margin_voxels(self) -> int:
-        """Slice separation in voxels, rounded up."""
-        return math.ceil(self.case.separation_mm / self.grid.spacing_mm[self.case.axis] - 1e-3)
+    def margin(self) -> int:
+        """How far the brain is grown, in voxels."""
+        return margin_voxels(self.case.separation_mm, self.grid.spacing_mm[self.case.axis])
 
     def cut(self, volume: NDArray[Scalar]) -> NDArray[Scalar]:
         """Part of a volume on `grid`, or of a stack of them, where the truth is known."""
