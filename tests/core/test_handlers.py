@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +38,25 @@ class Run:
     """Network, engines and handlers as a bundle wires them."""
 
     def __init__(
-        self, folder: Path, epochs: int, *, patience: int = 0, dtype: str = "float32", lr: float = 0.05
+        self,
+        folder: Path,
+        epochs: int,
+        *,
+        patience: int = 0,
+        dtype: str = "float32",
+        lr: float = 0.05,
+        recipe: dict[str, Any] | None = None,
+        device: torch.device = CPU,
     ):
         set_determinism(0)
         items = [
             {"image": torch.full((1, 4), float(n)), "label": torch.full((1, 1), 3.0 * n)} for n in range(4)
         ]
         loader = DataLoader(items, batch_size=2)
-        self.network = torch.nn.Linear(4, 1)
+        self.network = torch.nn.Linear(4, 1).to(device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr)
         loss, precision = PartsLoss(), it.Precision(dtype)
-        shared: dict[str, Any] = {"device": CPU, "network": self.network, "decollate": False}
+        shared: dict[str, Any] = {"device": device, "network": self.network, "decollate": False}
         self.evaluator = SupervisedEvaluator(
             val_data_loader=loader,
             iteration_update=it.EvaluationUpdate(loss, precision),
@@ -73,7 +84,7 @@ class Run:
                 ValidationHandler(1, self.evaluator),
                 stopping,
                 h.EpochLog(folder / "log.csv", self.evaluator, self.optimizer),
-                h.Checkpoints(folder, states, self.evaluator, PROTOCOL, every=2),
+                h.Checkpoints(folder, states, self.evaluator, PROTOCOL, recipe=recipe, every=2),
                 h.Progress(),
             ],
             **shared,
@@ -158,3 +169,83 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="amp_dtype"):
         it.Precision("int8")
+
+
+@contextmanager
+def full_disk(n_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size: real half-written files, as on a disk without space."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("n_bytes", "name"), [(60, "log.csv"), (1500, "model_epoch003")])
+def test_full_disk_is_one_clear_error_and_the_run_goes_on_later(
+    tmp_path: Path, n_bytes: int, name: str
+) -> None:
+    whole = Run(tmp_path / "whole", 4).go()
+    folder = tmp_path / "full"
+    Run(folder, 2).go()
+    good = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with full_disk(n_bytes), pytest.raises(OSError, match=rf"{name}.* must be writable.* free space"):
+        Run(folder, 4).go()
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {key: left[key] for key in good if key != "log.csv"} == {
+        key: value for key, value in good.items() if key != "log.csv"
+    }
+    assert set(left) == set(good)
+    assert torch.equal(Run(folder, 4).go().network.weight, whole.network.weight)
+    assert [row["epoch"] for row in h.read_epoch_log(folder / "log.csv")] == ["1", "2", "3", "4"]
+
+
+def test_run_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
+    Run(tmp_path, 1, recipe={"lr": 0.05}).go()
+    with pytest.raises(ValueError, match=r"lr: began with 0\.05, got 0\.1"):
+        Run(tmp_path, 2, lr=0.1, recipe={"lr": 0.1}).go()
+    assert len(h.read_epoch_log(tmp_path / "log.csv")) == 1
+
+
+def test_fresh_run_does_not_mix_with_an_old_one(tmp_path: Path) -> None:
+    Run(tmp_path, 1).go()
+    run = Run(tmp_path, 2)
+    h.Checkpoints(tmp_path, {"model": run.network}, run.evaluator, PROTOCOL, resume=False).attach(run.trainer)
+    with pytest.raises(FileExistsError, match="must not hold a run yet"):
+        run.go()
+
+
+def test_float16_is_refused_on_a_cpu(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must run on a CUDA device, got cpu"):
+        Run(tmp_path, 1, dtype="float16").go()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_trains_clips_and_continues_on_cuda(tmp_path: Path, dtype: str) -> None:
+    cuda = torch.device("cuda")
+    run, seen = Run(tmp_path, 3, dtype=dtype, device=cuda), []
+    run.network.register_forward_hook(lambda *hook: seen.append(hook[2].dtype))
+    h.ClipGradients(1e-3).attach(run.trainer)
+    run.go()
+    assert set(seen) == {getattr(torch, dtype)}
+    gradients = torch.cat([p.grad.flatten() for p in run.network.parameters() if p.grad is not None])
+    # Clipped after they were unscaled: a scaled gradient would be clipped to almost nothing.
+    assert 0.9e-3 < gradients.norm() <= 1.001e-3
+    update = load_checkpoint(tmp_path / "last.pt").states["update"]
+    assert ("scale" in update) == (dtype == "float16")
+    Run(tmp_path, 4, dtype=dtype, device=cuda).go()
+    assert len(h.read_epoch_log(tmp_path / "log.csv")) == 4
+
+
+@pytest.mark.cuda
+def test_float16_skips_a_step_whose_gradients_overflow_and_lowers_the_scale(tmp_path: Path) -> None:
+    run = Run(tmp_path, 1, dtype="float16", device=torch.device("cuda"))
+    update = run.trainer._iteration
+    update.load_state_dict({**update.state_dict(), "scale": 2.0**40})
+    before = run.network.weight.clone()
+    run.go()
+    assert update.state_dict()["scale"] < 2.0**40
+    assert torch.isfinite(run.network.weight).all()
+    assert torch.equal(before, run.network.weight)

@@ -67,7 +67,8 @@ class TrainingUpdate:
 
     def __init__(self, precision: Precision | None = None) -> None:
         self.precision = precision or Precision()
-        self._scaler = torch.amp.GradScaler("cuda", enabled=self.precision.dtype == "float16")
+        half = self.precision.dtype == "float16" and torch.cuda.is_available()
+        self._scaler = torch.amp.GradScaler("cuda", enabled=half)
 
     def __call__(self, engine: Any, batch: Any) -> dict[str, Any]:
         """Forward, loss, backward, step; fires MONAI's iteration events in between.

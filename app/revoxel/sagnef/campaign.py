@@ -1,7 +1,7 @@
 """A campaign of trainings: one gate per spacing, pulse and fold, each through its own bundle.
 
-Every model is one run of its bundle's `train.json` and one of its `evaluate.json`, as on MONAI's command line.
-What is finished is left alone, what was interrupted goes on, what fails does not stop the rest.
+Every model is one run of its bundle's `train.json` and one of its `evaluate.json`, as MONAI's command line does
+it. What is finished is left alone, what was interrupted goes on, what fails does not stop the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from monai.bundle import ConfigParser, create_workflow
 
 from revoxel.core.bundles import bundles_root
-from revoxel.core.checkpoints import Checkpoint, best_checkpoint, check_protocol, load_checkpoint
+from revoxel.core.checkpoints import Checkpoint, best_checkpoint, load_checkpoint
 from revoxel.core.configuration import flat_values, graph_values
 from revoxel.core.handlers import LAST, check_recipe, read_epoch_log
 from revoxel.core.manifest import Case, Manifest, Split, load_manifest
@@ -185,11 +185,8 @@ def _plan_model(
     folder = Path(parser.get_parsed_content("ckpt_dir"))
     problem = _first_missing(study, cases, skip=bool(parser.get_parsed_content("skip_bad_cases")))
     n_done, trained = 0, False
-    if (folder / LAST).is_file() and not problem and not settings.overwrite:
-        last = load_checkpoint(folder / LAST)
-        problem = _difference(last, parser)
-        n_done = int(last.states["epoch"])
-        trained = n_done >= parser.get_parsed_content("epochs") or _out_of_patience(last, parser)
+    if not problem and not settings.overwrite:
+        problem, n_done, trained = _progress(folder, parser)
     return PlannedModel(
         spacing=spacing,
         pulse=pulse,
@@ -242,14 +239,17 @@ def _first_missing(study: Manifest, cases: Mapping[Split, list[Case]], *, skip: 
     return f"{missing[0]}{more}" if missing else ""
 
 
-def _difference(last: Checkpoint, parser: ConfigParser) -> str:
-    """How a run that is there differs from what is asked for; empty if it does not."""
+def _progress(folder: Path, parser: ConfigParser) -> tuple[str, int, bool]:
+    """Why a run that is there cannot go on (empty if it can), its epochs, and whether it is over."""
+    if not (folder / LAST).is_file():
+        return "", 0, False
     try:
-        check_protocol(last, parser.get_parsed_content("protocol"))
+        last = load_checkpoint(folder / LAST, parser.get_parsed_content("protocol"))
         check_recipe(last, parser.get_parsed_content("recipe"))
     except ValueError as error:
-        return str(error)
-    return ""
+        return str(error), 0, False
+    n_done = int(last.states["epoch"])
+    return "", n_done, n_done >= parser.get_parsed_content("epochs") or _out_of_patience(last, parser)
 
 
 def _out_of_patience(last: Checkpoint, parser: ConfigParser) -> bool:
