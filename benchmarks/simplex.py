@@ -2,10 +2,9 @@
 
     python benchmarks/simplex.py SET/kfolds_manifest.json -o app/revoxel/sagnef/simplex_weights.json
 
-Every case of a training patient counts, inside the brain dilated by the separation. Cases whose experts were
-told a profile that is far too wide (variant `wide`) give one more vector, `any: over_sharpened`, for scans
-whose experts turn out to be over-sharpened. Volumes are scaled by the 99.9 percentile of the truth, so that
-every case weighs alike.
+Every case of a patient whose licence permits training counts, inside the brain dilated by the separation.
+Cases whose experts were told a profile that is far too wide give one more vector, `any: over_sharpened`, for
+scans whose experts turn out to be over-sharpened. `revoxel evaluate` fits the same weights per fold.
 """
 
 from __future__ import annotations
@@ -13,33 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from functools import reduce
-from operator import add
 from pathlib import Path
 
-import numpy as np
-import torch
 from public_volumes import VOLUMES
+from rich.progress import track
 
-from experts import fitted, scored_region
-from revoxel.core.manifest import Case, Manifest, load_manifest
-from revoxel.core.volumes import read_volume
-from revoxel.experts.names import Expert
+from revoxel.core.manifest import Case, load_manifest
+from revoxel.core.volumes import atomic_path
+from revoxel.sagnef.comparison.fold_weights import case_statistics, told_too_wide
+from revoxel.sagnef.comparison.volumes import expert_order, read_case
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
 
 OVER_SHARPENED = ("any", "over_sharpened")
 
 
-def statistics_of(manifest: Manifest, case: Case) -> StackingStatistics:
-    """Sums of one case over its scored region."""
-    truth = read_volume(manifest.resolve(Path(str(case.hr)))).data
-    region = scored_region(truth, case.separation_mm)
-    scale = float(np.percentile(truth[region], 99.9))
-    volumes = [read_volume(manifest.resolve(case.experts[expert.value])).data for expert in Expert]
-    experts = np.stack([fitted(volume, truth.shape) / scale for volume in volumes])
-    return StackingStatistics.of_volume(
-        torch.from_numpy(experts), torch.from_numpy(truth / scale), torch.from_numpy(region)
-    )
+def group_of(case: Case) -> tuple[str, str]:
+    """Spacing and pulse, or the group of the misled experts."""
+    return OVER_SHARPENED if told_too_wide(case) else (case.spacing.value, case.pulse.value)
 
 
 def main() -> None:
@@ -50,19 +39,20 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     manifest = load_manifest(options.manifest)
+    order = expert_order(manifest.experts)
     may_train = {volume.patient for volume in VOLUMES if volume.may_train} - {options.leave_out}
-    groups: dict[tuple[str, str], list[StackingStatistics]] = defaultdict(list)
-    for case in manifest.cases:
-        key = OVER_SHARPENED if case.subject.endswith("_wide") else (case.spacing.value, case.pulse.value)
-        if case.patient in may_train:
-            groups[key].append(statistics_of(manifest, case))
+    cases = [case for case in manifest.cases if case.patient in may_train]
+    sums: dict[tuple[str, str], StackingStatistics] = {}
+    for case in track(cases, "training rows"):
+        statistics = case_statistics(read_case(manifest, case)).pooled()
+        key = group_of(case)
+        sums[key] = sums[key] + statistics if key in sums else statistics
     table: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for (spacing, pulse), parts in sorted(groups.items()):
-        weights = fit_simplex(reduce(add, parts))
-        table[spacing][pulse] = {
-            expert.value: round(float(weight), 4) for expert, weight in zip(Expert, weights, strict=True)
-        }
-    options.out.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    for (spacing, pulse), pooled in sorted(sums.items()):
+        weights = zip(order, fit_simplex(pooled), strict=True)
+        table[spacing][pulse] = {expert.value: round(float(weight), 4) for expert, weight in weights}
+    with atomic_path(options.out, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -68,10 +68,13 @@ def draw_gains(results: Sequence[CaseResult], region: str) -> Figure:
     _name_rows(panels[0], rows)
     _add_legend(figure, markers)
     figure.suptitle(f"PSNR over the best expert (chosen on training), {region}, dB", fontsize=11)
-    figure.supxlabel(
-        f"dot: one case; bar: mean over cases; shaded: sees the truth. {RESEARCH_USE}", fontsize=7
-    )
+    figure.supxlabel(f"{_legend(results)}. {RESEARCH_USE}", fontsize=7)
     return figure
+
+
+def _legend(results: Sequence[CaseResult]) -> str:
+    seen = " (hollow: the gate knew the patient)" if any(result.seen for result in results) else ""
+    return f"dot: one case{seen}; arrow: beyond the axis; bar, number: mean over cases; grey: sees the truth"
 
 
 def _draw_panel(

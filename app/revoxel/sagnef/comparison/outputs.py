@@ -54,7 +54,7 @@ def save_evaluation(plan: EvaluationPlan, evaluation: Evaluation, command: str) 
         picture = save_gains(evaluation.results, RegionName.BRAIN, paths["png"]).read_bytes()
     else:
         del paths["png"]
-    shown = {name: str(value) for name, value in facts.items()}
+    shown = {name: _shown(value) for name, value in facts.items()}
     problems = [f"{name}: {reason}" for name, reason in evaluation.failures.items()]
     title = f"SAGNEF evaluation: {', '.join(plan.request.folds)}"
     _write(paths["html"], page(title, shown, all_tables(plan, evaluation), picture, problems))
@@ -139,6 +139,15 @@ def _record(plan: EvaluationPlan, evaluation: Evaluation, facts: dict[str, Any])
         "tables": [asdict(block) for block in blocks(evaluation.results)],
         "cases": [result.model_dump() for result in evaluation.results],
     }
+
+
+def _shown(value: Any) -> str:
+    """A fact as a person reads it."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_shown(entry)}" for key, entry in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def _write(path: Path, text: str) -> None:

@@ -39,12 +39,14 @@ ROW_MEANINGS: dict[str, str] = {
     "(mostly luck of signs)",
 }
 
+# Columns of sentences are set flush left.
+_LONG = 60
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; color: #111 }
 table { border-collapse: collapse; margin: .4rem 0; font-size: 13px }
 th, td { padding: .18rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left; white-space: nowrap }
-table.text td { text-align: left; vertical-align: top }
+table.text td, table.text th { text-align: left; vertical-align: top }
 tr.claimed { background: #fdf3d8 } tr.oracle { background: #eee; color: #555 }
 h2 { margin: 2rem 0 .2rem; font-size: 1.15rem } p.note { color: #555; font-size: 13px; margin: .2rem 0 }
 img { max-width: 100% } .scroll { overflow-x: auto } .warning { color: #a40000 }
@@ -84,7 +86,7 @@ def page(
 def _table(table: PlainTable) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
     rows = "".join(_row(cells) for cells in table.rows)
-    kind = " class=text" if max((len(cells[-1]) for cells in table.rows), default=0) > 40 else ""
+    kind = " class=text" if max((len(cells[-1]) for cells in table.rows), default=0) > _LONG else ""
     note = f"<p class=note>{escape(table.note)}</p>" if table.note else ""
     body = f"<div class=scroll><table{kind}><tr>{head}</tr>{rows}</table></div>"
     return f"<h2>{escape(table.title)}</h2>{note}{body}"

@@ -12,6 +12,7 @@ from revoxel.experts.names import Expert
 from revoxel.sagnef.baselines import ORACLES, Baseline
 from revoxel.sagnef.comparison.rows import FusionRow
 from revoxel.sagnef.comparison.statistics import Comparison, compare
+from revoxel.sagnef.regions import RegionName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -106,8 +107,9 @@ def blocks(results: Sequence[CaseResult]) -> list[Block]:
         groups[(result.spacing, result.pulse, result.condition)].append(result)
     return [
         _block(key, region, [case for case in cases if region in case.regions])
+        for region in (RegionName.BRAIN, RegionName.TUMOUR, RegionName.FULL)
         for key, cases in groups.items()
-        for region in dict.fromkeys(name for case in cases for name in case.regions)
+        if any(region in case.regions for case in cases)
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from revoxel.core.report import number_table
-from revoxel.sagnef.baselines import ORACLES
+from revoxel.sagnef.baselines import ORACLES, Baseline
 from revoxel.sagnef.comparison.summary import ROW_ORDER, Block, Claim, decibels, gain_db, gap_share
 
 if TYPE_CHECKING:
@@ -158,7 +158,11 @@ def gains_table(results: Sequence[CaseResult], region: str) -> PlainTable:
         results: Evaluated cases.
         region: Where.
     """
-    names = [name for name in ROW_ORDER if any(name in r.regions[region].rows for r in results)]
+    names = [
+        name
+        for name in ROW_ORDER
+        if name != Baseline.BEST and any(name in r.regions[region].rows for r in results)
+    ]
     rows = tuple(
         (
             case_name(result),
@@ -175,9 +179,9 @@ def gains_table(results: Sequence[CaseResult], region: str) -> PlainTable:
 
 def case_name(result: CaseResult) -> str:
     """A case for people; marked if the gate may have seen the patient."""
-    name = f"{result.subject} {result.pulse} {result.spacing}"
-    parts = (name, result.condition, "SEEN IN TRAINING" if result.seen else "")
-    return ", ".join(part for part in parts if part)
+    facts = (result.pulse, result.spacing, result.condition)
+    parts = (result.subject, *(fact for fact in facts if fact not in result.subject))
+    return " ".join((*(part for part in parts if part), *(("(SEEN IN TRAINING)",) if result.seen else ())))
 
 
 def cases_csv(results: Sequence[CaseResult]) -> str:
@@ -227,5 +231,6 @@ def _signed(value: float | None) -> str:
 def _interval(claim: Claim) -> str:
     interval = claim.comparison.interval_db
     if interval is None:
-        return f"{len(claim.comparison.gains_db)} patient(s): too few"
+        singles = ", ".join(f"{who} {gain:+.2f}" for who, gain in claim.comparison.gains_db.items())
+        return f"too few patients for either: {singles}"
     return f"{interval[0]:+.2f} to {interval[1]:+.2f}, p {claim.comparison.p:.2g}"
