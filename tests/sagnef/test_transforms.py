@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 import tiny_study
 from revoxel.sagnef.data import PatchDataset, PatchSampler, fold_items
-from revoxel.sagnef.patches import RandForgetEstimated, RandPatchd
+from revoxel.sagnef.patches import RandPatchd
 from revoxel.sagnef.transforms import (
     AlignToGridd,
     AssembleChannelsd,
@@ -207,12 +207,3 @@ def test_empty_split_and_missing_file_are_one_clear_error(tmp_path: Path) -> Non
     (tmp_path / "p0_SR-SMORE.nii.gz").unlink()
     with pytest.raises(ValueError, match=r"cases\.0\.experts\.SMORE: no such file"):
         fold_items(manifest, "fold0", "train", spacing="5mm", pulses=["t1c"])
-
-
-def test_estimate_is_forgotten_as_often_as_asked_and_the_rest_stays() -> None:
-    item = {"profile": (0.3, 0.42, 0.7), "subject": "a"}
-    assert RandForgetEstimated(0.0)(item) == item
-    assert RandForgetEstimated(1.0)(item) == {"profile": (0.42, 0.42, 1.0), "subject": "a"}
-    often = RandForgetEstimated(0.25).set_random_state(seed=0)
-    forgotten = sum(often(item)["profile"][2] == 1.0 for _ in range(400))
-    assert 70 < forgotten < 130

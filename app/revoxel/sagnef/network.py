@@ -19,10 +19,8 @@ _N_GROUPS = 8
 _STRIDE = 4
 _MIN_SIDE = 8
 _MIN_START_WEIGHT = 0.02
-# Centre and spread over usual scans, so that a percent of width does not drown: profile planes, roughness.
+# Centre and spread of the profile planes over usual scans: a percent of width must not drown in the planes.
 _TYPICAL_PROFILE = ((0.38, 0.06), (0.38, 0.06), (0.9, 0.2))
-_TYPICAL_ROUGHNESS = (-0.8, 0.4)
-_MIN_ROUGHNESS = 1e-4
 _N_HIDDEN = 16
 
 
@@ -43,10 +41,8 @@ class SAGNEF(nn.Module):
         disagreement: Add the experts' range per voxel as one more channel, computed inside.
         residual: Add the bounded residual; without it the fusion is strictly convex.
         n_profile: Profile planes at the front of the input.
-        modulation: Let the profile planes, and how rough each expert is along the slices compared with
-            in-plane, scale and shift the features of the deepest and the last level (FiLM; Perez et al.,
-            AAAI 2018). GroupNorm takes most of a constant plane away; and an expert that was told too wide
-            a profile is too rough along the slices, which must be the last axis.
+        modulation: Let the profile planes scale and shift the features of the deepest and the last level too:
+            GroupNorm takes most of a constant plane away (FiLM; Perez et al., AAAI 2018). Needs three planes.
 
     Raises:
         ValueError: If `wf` is no positive multiple of 8 or the channel counts do not fit together.
@@ -70,14 +66,13 @@ class SAGNEF(nn.Module):
     ) -> None:
         super().__init__()
         _check_channels(in_ch, n_experts, wf, n_profile)
+        _check_modulation(modulation, n_profile)
         self.in_ch = in_ch
         self.n_experts = n_experts
         self.n_profile = n_profile
         self.disagreement = disagreement
         self.residual = residual
-        self.modulation = modulation
-        typical = [*_TYPICAL_PROFILE[:n_profile], *[_TYPICAL_ROUGHNESS] * n_experts]
-        self.unet = _UNet(in_ch + int(disagreement), wf, typical if modulation else None)
+        self.unet = _UNet(in_ch + int(disagreement), wf, modulation)
         self.head = nn.Conv3d(wf, n_experts + int(residual), kernel_size=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,19 +127,12 @@ class SAGNEF(nn.Module):
         experts = x[:, self.in_ch - self.n_experts :].to(torch.promote_types(x.dtype, torch.float32))
         spread = spread_of_experts(experts)
         features = torch.cat([x, spread.to(x.dtype)], dim=1) if self.disagreement else x
-        conditions = self._conditions(x, experts) if self.modulation else None
-        logits = self.head(self.unet(features, conditions)).to(experts.dtype)
+        logits = self.head(self.unet(features, x[:, : self.n_profile, 0, 0, 0])).to(experts.dtype)
         weights = torch.softmax(logits[:, : self.n_experts], dim=1)
         fused = mix_experts(experts, weights)
         if self.residual:
             fused = fused + torch.tanh(logits[:, self.n_experts :]) * spread
         return fused, weights
-
-    def _conditions(self, x: Tensor, experts: Tensor) -> Tensor:
-        """Profile numbers and the experts' roughness, `(batch, n_profile + n_experts)`."""
-        return torch.cat(
-            [x[:, : self.n_profile, 0, 0, 0].to(experts.dtype), _roughness_ratio(experts)], dim=1
-        )
 
     def _check_input(self, x: Tensor) -> None:
         if x.ndim != 5 or x.shape[1] != self.in_ch:
@@ -161,7 +149,7 @@ class SAGNEF(nn.Module):
 class _UNet(nn.Module):
     """Two levels down, two up, skips by concatenation; the result has `wf` channels at full size."""
 
-    def __init__(self, in_channels: int, wf: int, typical: Sequence[tuple[float, float]] | None) -> None:
+    def __init__(self, in_channels: int, wf: int, modulation: bool) -> None:
         super().__init__()
         self.encode_1 = _conv_block(in_channels, wf)
         self.down_1 = nn.Conv3d(wf, wf, kernel_size=2, stride=2)
@@ -172,15 +160,15 @@ class _UNet(nn.Module):
         self.decode_2 = _conv_block(4 * wf, 2 * wf)
         self.up_1 = nn.ConvTranspose3d(2 * wf, wf, kernel_size=2, stride=2)
         self.decode_1 = _conv_block(2 * wf, wf)
-        self.modulate_quarter = None if typical is None else _Modulation(typical, 4 * wf)
-        self.modulate_full = None if typical is None else _Modulation(typical, wf)
+        self.modulate_quarter = _Modulation(4 * wf) if modulation else None
+        self.modulate_full = _Modulation(wf) if modulation else None
 
-    def forward(self, x: Tensor, conditions: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, profile: Tensor) -> Tensor:
         """Features of every voxel.
 
         Args:
             x: `(batch, in_channels, z, y, x)`, sides multiples of 4.
-            conditions: `(batch, condition)`, what modulates the features.
+            profile: `(batch, n_profile)`, values of the profile planes.
 
         Returns:
             `(batch, wf, z, y, x)`.
@@ -188,57 +176,42 @@ class _UNet(nn.Module):
         full = self.encode_1(x)
         half = self.encode_2(self.down_1(full))
         quarter = self.bottleneck(self.down_2(half))
-        if self.modulate_quarter is not None and conditions is not None:
-            quarter = self.modulate_quarter(quarter, conditions)
+        if self.modulate_quarter is not None:
+            quarter = self.modulate_quarter(quarter, profile)
         half = self.decode_2(torch.cat([self.up_2(quarter), half], dim=1))
         features: Tensor = self.decode_1(torch.cat([self.up_1(half), full], dim=1))
-        if self.modulate_full is not None and conditions is not None:
-            features = self.modulate_full(features, conditions)
-        return features
+        return features if self.modulate_full is None else self.modulate_full(features, profile)
 
 
 class _Modulation(nn.Module):
-    """Scale and shift of every feature as a function of a few numbers; the identity before training."""
+    """Scale and shift of every feature as a function of the slice profile; the identity before training."""
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, typical: Sequence[tuple[float, float]], n_channels: int) -> None:
+    def __init__(self, n_channels: int) -> None:
         super().__init__()
-        centre, spread = torch.tensor(typical).T
+        centre, spread = torch.tensor(_TYPICAL_PROFILE).T
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("spread", spread, persistent=False)
-        self.hidden = nn.Linear(len(typical), _N_HIDDEN)
+        self.hidden = nn.Linear(len(_TYPICAL_PROFILE), _N_HIDDEN)
         self.scale_and_shift = nn.Linear(_N_HIDDEN, 2 * n_channels)
         nn.init.zeros_(self.scale_and_shift.weight)
         nn.init.zeros_(self.scale_and_shift.bias)
 
-    def forward(self, features: Tensor, conditions: Tensor) -> Tensor:
+    def forward(self, features: Tensor, profile: Tensor) -> Tensor:
         """Scaled and shifted features.
 
         Args:
             features: `(batch, channel, z, y, x)`.
-            conditions: `(batch, condition)`.
+            profile: `(batch, 3)`, values of the profile planes.
 
         Returns:
             `(batch, channel, z, y, x)`.
         """
-        hidden = functional.silu(self.hidden((conditions - self.centre) / self.spread))
+        hidden = functional.silu(self.hidden((profile - self.centre) / self.spread))
         scale, shift = self.scale_and_shift(hidden)[..., None, None, None].chunk(2, dim=1)
         return features * (1 + scale) + shift
-
-
-def _roughness_ratio(experts: Tensor) -> Tensor:
-    """Log of the RMS second difference along the last axis over the one in-plane, `(batch, expert)`."""
-    squares = [_second_difference(experts, axis).square().mean(dim=(2, 3, 4)) for axis in (2, 3, 4)]
-    in_plane, along = (squares[0] + squares[1]) / 2, squares[2]
-    return 0.5 * ((along + _MIN_ROUGHNESS**2) / (in_plane + _MIN_ROUGHNESS**2)).log()
-
-
-def _second_difference(experts: Tensor, axis: int) -> Tensor:
-    inner = experts.shape[axis] - 2
-    before, middle, after = (experts.narrow(axis, start, inner) for start in range(3))
-    return before - 2 * middle + after
 
 
 def _conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -255,6 +228,12 @@ def _pad_to_stride(x: Tensor) -> Tensor:
     if depth or height or width:
         x = functional.pad(x, (0, width, 0, height, 0, depth), mode="replicate")
     return x
+
+
+def _check_modulation(modulation: bool, n_profile: int) -> None:
+    if modulation and n_profile != len(_TYPICAL_PROFILE):
+        msg = f"modulation needs {len(_TYPICAL_PROFILE)} profile planes, got n_profile={n_profile}; add them."
+        raise ValueError(msg)
 
 
 def _check_channels(in_ch: int, n_experts: int, wf: int, n_profile: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.transforms import MapTransform, Randomizable, RandomizableTransform
+from monai.transforms import MapTransform, Randomizable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -86,32 +86,3 @@ def _cut(image: torch.Tensor, start: Sequence[int], size: Sequence[int], *, cons
         return patch
     mode = "constant" if constant else "replicate"
     return torch.nn.functional.pad(patch[None].float(), padding, mode=mode)[0].to(image.dtype)
-
-
-class RandForgetEstimated(RandomizableTransform):
-    """Now and then claim that the experts were told the right profile, whether or not they were.
-
-    An estimate can be fooled. A gate that was never lied to believes it, and does not learn to see for itself
-    that an expert is over-sharpened.
-
-    Args:
-        prob: share of patches at which the estimate is replaced by what the experts assumed, confidence 1.
-        key: item entry with estimated width, assumed width and confidence.
-    """
-
-    def __init__(self, prob: float, key: str = "profile") -> None:
-        super().__init__(prob)
-        self.key = key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
-        """Replace the estimate, or do not.
-
-        Args:
-            data: item with the profile.
-
-        Returns:
-            The item.
-        """
-        self.randomize(None)
-        _, assumed, _ = data[self.key]
-        return {**data, self.key: (assumed, assumed, 1.0)} if self._do_transform else dict(data)
