@@ -140,7 +140,8 @@ def _otsu_threshold(data: NDArray[Any]) -> float:
     from skimage.filters import threshold_otsu
 
     # A few very bright voxels would stretch the histogram until the head falls into its first bins.
-    return float(threshold_otsu(np.minimum(data, np.percentile(data, 99.9))))
+    # Flat, or a scan of three or four slices would be taken for a colour picture.
+    return float(threshold_otsu(np.minimum(data, np.percentile(data, 99.9)).ravel()))
 
 
 def _is_one_object(mask: NDArray[np.bool_]) -> bool:

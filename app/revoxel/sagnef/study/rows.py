@@ -163,7 +163,8 @@ def _joined(
     truth_index, expert_index = indexed(truths), indexed(experts)
     rows = [_row(file, truth_index, wanted.truth) for file in _named(scans)]
     rows = [_with_experts(row, layout, expert_index, wanted.experts) for row in rows]
-    return [*_named_once(rows), *_without_scan(rows, _named(truths), wanted)]
+    used = {(path, row.spacing) for row in rows for path in lookup(truth_index, row.fields)}
+    return [*_named_once(rows), *_without_scan(_named(truths), used, wanted)]
 
 
 def _named(files: list[Found]) -> list[Found]:
@@ -235,18 +236,15 @@ def _named_once(rows: list[Row]) -> list[Row]:
     return checked
 
 
-def _without_scan(rows: list[Row], truths: list[Found], wanted: Wanted) -> list[Row]:
+def _without_scan(truths: list[Found], used: set[tuple[Path, Spacing | None]], wanted: Wanted) -> list[Row]:
     """Truths that lack the scan of a spacing that is wanted, or that others have."""
-    spacings = wanted.spacings or sorted({row.spacing for row in rows if row.spacing})
-    present = {(row.hr, row.spacing) for row in rows}
+    spacings = wanted.spacings or sorted({spacing for _, spacing in used if spacing})
     missing = []
     for file in truths:
-        if (file.path, None) in present:
-            continue
         fields = {name: str(value) for name, value in file.fields.items()}
         missing += [
             Row({**fields, "spacing": spacing.value}, None, file.path, problems=("lr: missing",))
             for spacing in spacings
-            if (file.path, spacing) not in present
+            if used.isdisjoint({(file.path, spacing), (file.path, None)})
         ]
     return missing

@@ -87,10 +87,11 @@ def lines_of(
     for checked in rows:
         for role, path in _volumes(checked.row, experts):
             if path is None:
-                yield _line(checked, role)
+                yield _line(checked, role, "missing")
             elif path not in listed:
                 listed.add(path)
-                yield _line(checked, role) | _file(path, facts.get(path), root)
+                unsaid = "" if checked.case else "its row is left out"
+                yield _line(checked, role, unsaid) | _file(path, facts.get(path), root)
 
 
 def _volumes(row: Row, experts: Iterable[str]) -> Iterator[tuple[str, Path | None]]:
@@ -101,20 +102,19 @@ def _volumes(row: Row, experts: Iterable[str]) -> Iterator[tuple[str, Path | Non
         yield expert, made.get(expert)
 
 
-def _line(checked: Checked, role: str) -> Line:
+def _line(checked: Checked, role: str, unsaid: str) -> Line:
+    """What is known without the file; `unsaid` is the note where no other says more."""
     row, case = checked.row, checked.case
     notes = [note for note in (*row.problems, *checked.warnings) if _concerns(note, role)]
-    present = dict(_volumes(row, [role])).get(role) is not None
-    who = {name: row.fields[name] for name in ("patient", "timepoint", "pulse")}
     return {
         "role": role,
         "subject": row.subject,
-        **who,
+        **{name: row.fields[name] for name in ("patient", "timepoint", "pulse")},
         # A truth serves rows of several spacings.
         "spacing": "" if role == "hr" else case.spacing.value if case else row.fields.get("spacing", ""),
-        "condition": row.condition,
-        "used": "yes" if case is not None and present else "no",
-        "note": "; ".join(note.removeprefix(f"{role}: ") for note in notes) or ("" if present else "missing"),
+        "condition": "" if role == "hr" else row.condition,
+        "used": "yes" if case is not None and unsaid != "missing" else "no",
+        "note": "; ".join(note.removeprefix(f"{role}: ") for note in notes) or unsaid,
     }
 
 
