@@ -13,7 +13,8 @@ import tiny_study
 from revoxel.core.bundles import configs_root
 from revoxel.core.configuration import CONFIGURATION, TABLE
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.sagnef.campaign import CampaignSettings, PlannedModel, plan_campaign, remove_run
+from revoxel.sagnef.campaign.plan import CampaignSettings, PlannedModel, plan_campaign
+from revoxel.sagnef.campaign.run import remove_run
 
 SHIPPED = configs_root() / "sagnef"
 KEYS: dict[str, dict[str, str]] = yaml.safe_load((SHIPPED / TABLE).read_text())

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from revoxel.sagnef.campaign import CampaignSettings, Outcome, PlannedModel
+    from revoxel.sagnef.campaign.plan import CampaignSettings, PlannedModel
+    from revoxel.sagnef.campaign.run import Outcome
 
 EXIT_CODE_SOME_FAILED = 1
 TALKATIVE = ("monai.bundle.scripts", "monai.bundle.workflows", "monai.data", "monai.data.image_reader")
@@ -70,7 +71,7 @@ def train(
     from revoxel.core.compute import resolve_device, set_threads
     from revoxel.core.configuration import CONFIGURATION, TABLE
     from revoxel.core.pulses import Pulse, Spacing
-    from revoxel.sagnef.campaign import CampaignSettings, plan_campaign
+    from revoxel.sagnef.campaign.plan import CampaignSettings, plan_campaign
 
     shipped = configs_root() / "sagnef"
     values = {"device": f"$torch.device('{resolve_device(device)}')", **_parse_values(further or [])}
@@ -105,7 +106,7 @@ def train(
 
 
 def _carry_out(models: list[PlannedModel], settings: CampaignSettings, console: Console) -> list[Outcome]:
-    from revoxel.sagnef.campaign import run_campaign
+    from revoxel.sagnef.campaign.run import run_campaign
 
     numbers = {id(model): number for number, model in enumerate(models, start=1)}
 

@@ -1,39 +1,24 @@
-"""A campaign of trainings: one gate per spacing, pulse and fold, each through its own bundle.
-
-Every model is one run of its bundle's `train.json` and one of its `evaluate.json`, as MONAI's command line does
-it. What is finished is left alone, what was interrupted goes on, what fails does not stop the rest.
-"""
+"""Which models a campaign makes, how far each is, and what stands in the way; nothing is written."""
 
 from __future__ import annotations
 
-import gc
-import json
-import logging
-import shutil
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from monai.bundle import ConfigParser, create_workflow
+from monai.bundle import ConfigParser
 
 from revoxel.core.bundles import bundles_root
 from revoxel.core.checkpoints import Checkpoint, best_checkpoint, load_checkpoint
 from revoxel.core.configuration import flat_values, graph_values
-from revoxel.core.handlers import LAST, check_recipe, read_epoch_log
+from revoxel.core.handlers import LAST, check_recipe
 from revoxel.core.manifest import Case, Manifest, Split, load_manifest
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.core.reasons import reason_of
 from revoxel.sagnef.gates import bundle_name
 
-logger = logging.getLogger(__name__)
-
 REPORT = "test_report.json"
-FAILURE = "failure.txt"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -113,27 +98,6 @@ class PlannedModel:
         if self.n_cases["test"] and not self.evaluated:
             steps.append("evaluate")
         return ", ".join(steps) or "finished"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a model.
-
-    Attributes:
-        model: the model.
-        reason: why it failed, empty if it did not.
-        n_epochs: epochs in its log.
-        val_loss: validation loss of its best checkpoint, None if there is none.
-        psnr_db: mean PSNR over the test cases by method, in the report's last region; empty without a report.
-        seconds: time of training, all sessions together.
-    """
-
-    model: PlannedModel
-    reason: str
-    n_epochs: int
-    val_loss: float | None
-    psnr_db: Mapping[str, float]
-    seconds: float
 
 
 def plan_campaign(settings: CampaignSettings) -> list[PlannedModel]:
@@ -255,101 +219,3 @@ def _progress(folder: Path, parser: ConfigParser) -> tuple[str, int, bool]:
 def _out_of_patience(last: Checkpoint, parser: ConfigParser) -> bool:
     patience = int(parser.get_parsed_content("patience"))
     return 0 < patience <= int(last.states["early_stopping"]["n_waited"])
-
-
-def run_campaign(
-    models: list[PlannedModel],
-    *,
-    overwrite: bool = False,
-    started: Callable[[PlannedModel], None] = lambda _: None,
-) -> Iterator[Outcome]:
-    """Train and evaluate one model after the other.
-
-    Args:
-        models: plan of the campaign.
-        overwrite: remove a run that is there and begin anew.
-        started: called with each model before its turn.
-
-    Yields:
-        What became of each model.
-    """
-    for model in models:
-        started(model)
-        if overwrite and not model.problem:
-            remove_run(model.folder)
-        reason = model.problem or _reason_of_failure(model)
-        yield _outcome(model, reason)
-        # Engines and handlers refer to each other and hold the training volumes.
-        gc.collect()
-
-
-def _reason_of_failure(model: PlannedModel) -> str:
-    try:
-        if not model.trained:
-            _run_graph(model, "train", "training")
-        if model.n_cases["test"] and not model.evaluated:
-            best = {"ckpt_path": str(best_checkpoint(model.folder))}
-            _run_graph(model, "evaluate", "evaluating", best)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - one failed model does not stop the rest
-        _note_failure(model.folder)
-        return reason_of(error).removeprefix("error: ")
-    (model.folder / FAILURE).unlink(missing_ok=True)
-    return ""
-
-
-def _note_failure(folder: Path) -> None:
-    """Keep the traceback beside the model; a full disk must not hide the reason."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError as error:
-        logger.warning("no traceback kept: %s", error)
-
-
-def _run_graph(
-    model: PlannedModel, graph: str, run_id: str, further: Mapping[str, Any] | None = None
-) -> None:
-    values = {**model.values[graph], **(further or {})}
-    kind = "train" if graph == "train" else "infer"
-    config = Path(values["bundle_root"]) / "configs" / f"{graph}.json"
-    with warnings.catch_warnings():
-        # The configs are our own; the file of the bundle for logging would replace the caller's handlers.
-        warnings.filterwarnings("ignore", message="parsing config_file")
-        workflow = create_workflow(
-            config_file=str(config), logging_file=False, run_id=run_id, workflow_type=kind, **values
-        )
-    workflow.run()
-    workflow.finalize()
-
-
-def remove_run(folder: Path) -> None:
-    """Remove what a training left in its folder, and nothing else.
-
-    Args:
-        folder: folder of one model.
-    """
-    for pattern in ("model_epoch*_val*.pt", LAST, "training_log.csv", "simplex.json", REPORT, FAILURE):
-        for path in folder.glob(pattern):
-            path.unlink()
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-
-
-def _outcome(model: PlannedModel, reason: str) -> Outcome:
-    log = read_epoch_log(model.folder / "training_log.csv")
-    losses = [float(row["val_total"]) for row in log if row["val_total"]]
-    return Outcome(
-        model=model,
-        reason=reason,
-        n_epochs=len(log),
-        val_loss=min(losses, default=None),
-        psnr_db=_mean_psnr_db(model.folder / REPORT),
-        seconds=sum(float(row["seconds"]) for row in log),
-    )
-
-
-def _mean_psnr_db(report: Path) -> dict[str, float]:
-    if not report.is_file():
-        return {}
-    cases = json.loads(report.read_text(encoding="utf-8"))["cases"]
-    methods = [list(case["scores"].values())[-1] for case in cases]
-    return {name: fmean(case[name]["psnr_db"] for case in methods) for name in methods[0]}
