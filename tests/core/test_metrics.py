@@ -8,6 +8,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 
 from revoxel.core.metrics import Scores, dilated_mask, psnr, rmse, score, ssim
+from revoxel.core.ssim import SSIMWindow, volume_ssim_map
 
 
 @pytest.fixture
@@ -90,3 +91,18 @@ def test_bad_input_is_refused(brain):
     rim[0] = True
     with pytest.raises(ValueError, match="from the rim"):
         ssim(brain, brain, rim, data_range=1.0)
+
+
+def test_stated_range_replaces_that_of_the_truth(prediction, brain):
+    doubled = score(prediction, brain, data_range=2 * float(brain.max()))
+    assert doubled.psnr_db == pytest.approx(score(prediction, brain).psnr_db + 20 * math.log10(2))
+    assert doubled.ssim > score(prediction, brain).ssim
+
+
+def test_ssim_of_a_region_is_the_mean_over_its_windows_of_the_whole_map(prediction, brain):
+    mask = np.zeros(brain.shape, dtype=bool)
+    mask[20:24, 15:30, :12] = True
+    window = SSIMWindow(data_range=100.0)
+    whole = volume_ssim_map(torch.tensor(prediction), torch.tensor(np.array(brain)), window).numpy()
+    expected = whole[mask[3:-3, 3:-3, 3:-3]].mean()
+    assert ssim(prediction, brain, mask, data_range=100.0) == pytest.approx(expected, abs=1e-6)
