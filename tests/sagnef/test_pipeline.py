@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from quick_experts import PROFILE, quick_experts, write_thick_scan
+from revoxel.core.checkpoints import save_checkpoint
 from revoxel.core.geometry import Grid, isotropic_grid, offset_voxels
 from revoxel.core.volumes import Volume, read_volume, write_volume
 from revoxel.experts.estimate_profile import ProfileEstimate
 from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.simulate import simulate
+from revoxel.sagnef import SAGNEF
+from revoxel.sagnef.gates import gate_protocol, load_gate
 from revoxel.sagnef.pipeline import superresolve
 from revoxel.sagnef.planning import (
     FusionChoice,
@@ -165,8 +168,29 @@ def test_over_sharpened_experts_cost_the_profile_its_trust() -> None:
     assert judge_sharpness(trust, {Expert.ECLARE: 0.1, Expert.SMORE: 0.9}) is trust
     doubt = judge_sharpness(trust, {Expert.ECLARE: 0.4})
     assert doubt.misled
+    assert doubt.over_sharpened
     assert doubt.confidence == 0
     assert "over-sharpened" in doubt.warnings[0]
+
+
+def test_gate_is_told_that_over_sharpened_experts_assumed_too_much() -> None:
+    estimate, assumed = _estimate(2.0), SliceProfile.gauss(2.0 * 2.3548)
+    trust = judge_sharpness(judge_profile(None, estimate), {Expert.ECLARE: 0.4})
+    widths = profile_widths(estimate, assumed, 5.0, trust)
+    assert widths.planes() == pytest.approx((0.65 * 0.4, 0.4, 0.7), rel=1e-3)
+
+
+@pytest.mark.parametrize("modulation", [False, True])
+def test_only_a_gate_that_the_profile_modulates_may_fuse_misled_experts(
+    tmp_path: Path, modulation: bool
+) -> None:
+    architecture = {"in_ch": 8, "n_experts": 4, "wf": 8, "n_profile": 3, "modulation": modulation}
+    protocol = gate_protocol(
+        architecture=architecture, experts=list(Expert), spacing="5mm", pulse="t1c", intensity={}
+    )
+    path = save_checkpoint(tmp_path / "gate.pt", {"model": SAGNEF(**architecture).state_dict()}, protocol)
+    choice = FusionChoice(FusionKind.GATE, load_gate(path), dict.fromkeys(Expert, 0.25))
+    assert (choice.when_misled() is choice) == modulation
 
 
 def test_misled_experts_are_mixed_cautiously() -> None:

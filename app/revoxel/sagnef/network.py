@@ -72,6 +72,7 @@ class SAGNEF(nn.Module):
         self.n_profile = n_profile
         self.disagreement = disagreement
         self.residual = residual
+        self.modulation = modulation
         self.unet = _UNet(in_ch + int(disagreement), wf, modulation)
         self.head = nn.Conv3d(wf, n_experts + int(residual), kernel_size=1)
 

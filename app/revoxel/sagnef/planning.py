@@ -125,11 +125,19 @@ class FusionChoice:
             raise ValueError(msg)
         return self.gate.network
 
-    def when_misled(self) -> FusionChoice:
-        """What to use when the experts were told a wrong slice profile: cautious weights."""
-        if self.kind is FusionKind.MEAN:
+    def when_misled(self, cautious: Mapping[Expert, float] | None = None) -> FusionChoice:
+        """What to use when the experts were told a wrong slice profile.
+
+        Args:
+            cautious: Global weights for such experts; the shipped ones by default.
+
+        Returns:
+            The same for a gate that the profile modulates, which was trained on such experts, and for the
+            mean; else cautious global weights.
+        """
+        if self.kind is FusionKind.MEAN or (self.gate and self.gate.network.modulation):
             return self
-        return replace(self, kind=FusionKind.SIMPLEX, gate=None, weights=cautious_weights())
+        return replace(self, kind=FusionKind.SIMPLEX, gate=None, weights=cautious or cautious_weights())
 
     def record(self) -> dict[str, str | None]:
         """What the JSON says about it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from revoxel.experts.names import Expert
@@ -20,6 +20,9 @@ WIDTH_TOLERANCE = 0.2
 OVERRULING_CONFIDENCE = 0.6
 #: Excess sharpness from which ECLARE is not believed; between the values seen at right and at wrong widths.
 OVER_SHARPENED = 0.22
+#: What a gate is then told: true over assumed width, and how sure that is; typical of such cases in training.
+_TRUE_OVER_ASSUMED = 0.65
+_TYPICAL_CONFIDENCE = 0.7
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,14 @@ class ProfileTrust:
         profile: The profile that the slices most likely have; data consistency uses it.
         confidence: In that profile, from 0 to 1; 1 = known.
         misled: The experts were told another one.
+        over_sharpened: The experts themselves show that they were told too wide a profile.
         warnings: What speaks against it.
     """
 
     profile: SliceProfile
     confidence: float
     misled: bool = False
+    over_sharpened: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -65,7 +70,7 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
     )
     if estimate.confidence < OVERRULING_CONFIDENCE:
         return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
-    doubt += "; cautious global weights were used"
+    doubt += "; the experts that believed it were trusted less"
     return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
 
 
@@ -79,13 +84,15 @@ def judge_sharpness(trust: ProfileTrust, excess: Mapping[Expert, float]) -> Prof
     Returns:
         The same, or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened.
     """
-    if trust.misled or excess.get(Expert.ECLARE, 0.0) < OVER_SHARPENED:
+    if excess.get(Expert.ECLARE, 0.0) < OVER_SHARPENED:
         return trust
     doubt = (
         f"the learned experts look over-sharpened: the slices are probably thinner than {trust.profile.label}"
-        ", and cautious global weights were used; state a narrower --profile if you know it"
+        ", and those experts were trusted less; state a narrower --profile if you know it"
     )
-    return ProfileTrust(trust.profile, 0.0, misled=True, warnings=(*trust.warnings, doubt))
+    warnings = trust.warnings if trust.misled else (*trust.warnings, doubt)
+    confidence = trust.confidence if trust.misled else 0.0
+    return replace(trust, confidence=confidence, misled=True, over_sharpened=True, warnings=warnings)
 
 
 def profile_widths(
@@ -100,7 +107,11 @@ def profile_widths(
         trust: In the profile in use.
     """
     estimated_mm = estimate.std_mm if estimate.trusted else assumed.std_mm
-    return ProfileWidths(estimated_mm / separation_mm, assumed.std_mm / separation_mm, trust.confidence)
+    confidence = trust.confidence
+    if trust.over_sharpened:
+        estimated_mm = min(estimated_mm, _TRUE_OVER_ASSUMED * assumed.std_mm)
+        confidence = _TYPICAL_CONFIDENCE
+    return ProfileWidths(estimated_mm / separation_mm, assumed.std_mm / separation_mm, confidence)
 
 
 def profile_record(

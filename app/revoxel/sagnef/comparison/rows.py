@@ -254,14 +254,14 @@ def told_profile(volumes: CaseVolumes) -> SliceProfile:
 
 
 def _choice(contest: Contest, trust: ProfileTrust) -> FusionChoice:
-    if trust.misled:
-        return FusionChoice(FusionKind.SIMPLEX, None, contest.weights.cautious)
     kind = FusionKind.GATE if contest.gate else FusionKind.SIMPLEX
-    return FusionChoice(kind, contest.gate, contest.weights.simplex)
+    choice = FusionChoice(kind, contest.gate, contest.weights.simplex)
+    return choice.when_misled(contest.weights.cautious) if trust.misled else choice
 
 
 def _described(choice: FusionChoice, trust: ProfileTrust, estimate: ProfileEstimate, fused: Fused) -> str:
-    kind = "cautious weights" if trust.misled else "gate" if choice.gate else "simplex"
+    told = ", told that the experts are misled" if trust.misled else ""
+    kind = f"gate{told}" if choice.gate else "cautious weights" if trust.misled else "simplex"
     if fused.report["fallback"]:
         kind = "simplex, because the gate's result " + str(fused.report["fallback"])
     mu = fused.report["consistency_mu"]
