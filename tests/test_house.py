@@ -102,7 +102,7 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built from a copy: setuptools leaves files beside the sources."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("app", "bundles"):
+    for name in ("app", "bundles", "configs"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=NOT_SOURCE)
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -150,6 +150,16 @@ def test_wheel_carries_bundles_and_weights(outside, tmp_path):
     assert sorted(path.parents[1].name for path in root.glob("*/configs/metadata.json")) == committed
     for weights in (REPOSITORY / "bundles").glob("*/models/*.pt"):
         assert (root / weights.relative_to(REPOSITORY / "bundles")).is_file()
+
+
+@pytest.mark.slow
+def test_wheel_checks_and_packs_its_bundles(outside, tmp_path):
+    script = outside.parent / "revoxel"
+    for arguments in (["check"], ["pack", "sagnef_5mm_t1c", "-o", "dist"]):
+        command = [script, "bundles", *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+    assert list((tmp_path / "dist").glob("sagnef_5mm_t1c_v*.zip"))
 
 
 MAIN_JOB = """

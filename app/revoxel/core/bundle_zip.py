@@ -49,18 +49,22 @@ def pack_bundle(
         ValueError: If a check fails or a file is above a zoo's 25 MB.
     """
     zip_path = target / f"{folder.name}_v{check_metadata(folder)['version']}.zip"
-    with tempfile.TemporaryDirectory() as scratch, atomic_path(zip_path, overwrite=overwrite) as partial:
-        with _stage("check", report):
-            check_fit(folder, need_weights=need_weights or bool(formats))
-        members = {name: folder / name for name in generated_files(folder)}
-        if (folder / WEIGHTS).exists():
-            members[WEIGHTS.as_posix()] = folder / WEIGHTS
+    if zip_path.exists() and not overwrite:
+        msg = f"{zip_path} must not exist yet, got a file; give --overwrite or a new version in the metadata."
+        raise FileExistsError(msg)
+    with _stage("check", report):
+        check_fit(folder, need_weights=need_weights or bool(formats))
+    members = {name: folder / name for name in generated_files(folder)}
+    if (folder / WEIGHTS).exists():
+        members[WEIGHTS.as_posix()] = folder / WEIGHTS
+    with tempfile.TemporaryDirectory() as scratch:
         for export_format in formats:
             name = WEIGHTS.with_suffix(f".{export_format}")
             with _stage(export_format.name, report):
                 members[name.as_posix()] = export_network(folder, Path(scratch) / name.name, export_format)
         _check_sizes(members)
-        _write(partial, {f"{folder.name}/{name}": members[name] for name in sorted(members)})
+        with atomic_path(zip_path, overwrite=overwrite) as partial:
+            _write(partial, {f"{folder.name}/{name}": members[name] for name in sorted(members)})
     return zip_path
 
 
