@@ -72,8 +72,10 @@ def parse_choices(text: str, choices: type[Choice], option: str) -> tuple[Choice
     Raises:
         ValueError: If a word is none of them.
     """
-    asked = {word.strip().lower() for word in text.split(",") if word.strip()}
-    unknown = sorted(asked - {choice.value.lower() for choice in choices})
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    asked = {word.lower() for word in words}
+    known = {choice.value.lower() for choice in choices}
+    unknown = [word for word in words if word.lower() not in known]
     if unknown:
         msg = f"{option} must be some of {', '.join(choices)}, got {', '.join(unknown)}; correct it."
         raise ValueError(msg)
