@@ -60,6 +60,7 @@ def write_gate(path: Path, *, pulse: str = "t1c", spacing: str = "5mm", wf: int 
         experts=list(Expert),
         spacing=spacing,
         pulse=pulse,
+        train_pulses=[pulse],
         intensity={"mode": "range", "reference": "low", "percentiles": [0.5, 99.5]},
         window=(16, 16, 16),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def checkpoint(tmp_path: Path) -> Path:
         experts=list(Expert),
         spacing="5mm",
         pulse="t1c",
+        train_pulses=["t1c", "t1n"],
         intensity={"mode": "range", "percentiles": [0.5, 99.5]},
         window=(32, 32, 32),
     )
@@ -50,7 +52,7 @@ def test_gate_comes_back_as_it_was_saved(checkpoint: Path) -> None:
 
 
 def test_gate_for_another_pulse_or_spacing_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="pulse: wanted 't2f', got 't1c'"):
+    with pytest.raises(ValueError, match="must be a gate for t2f, got one for t1c, t1n"):
         gates.load_gate(checkpoint, pulse=Pulse.t2f)
     with pytest.raises(ValueError, match="spacing: wanted '7mm', got '5mm'"):
         gates.load_gate(checkpoint, spacing=Spacing.mm7)
@@ -77,10 +79,21 @@ def test_adopted_weights_are_found_by_pulse_and_spacing(checkpoint: Path, root: 
 
 def test_weights_are_adopted_by_their_own_bundle_only(checkpoint: Path, root: Path) -> None:
     (root / "sagnef_5mm_t1c").rename(root / "sagnef_5mm_t2f")
-    with pytest.raises(ValueError, match="must be for sagnef_5mm_t2f, got one for sagnef_5mm_t1c"):
+    with pytest.raises(
+        ValueError, match="must be for sagnef_5mm_t2f, got one for sagnef_5mm_t1c, sagnef_5mm_t1n"
+    ):
         gates.adopt_checkpoint("sagnef_5mm_t2f", checkpoint, root=root)
     with pytest.raises(FileNotFoundError, match="bundles list"):
         gates.adopt_checkpoint("sagnef_9mm_t1c", checkpoint, root=root)
+
+
+def test_gate_serves_every_pulse_that_it_was_trained_on(checkpoint: Path, root: Path) -> None:
+    assert gates.load_gate(checkpoint, pulse=Pulse.t1n).name == "sagnef_5mm_t1n"
+    shutil.copytree(root / "sagnef_5mm_t1c", root / "sagnef_5mm_t1n")
+    gates.adopt_checkpoint("sagnef_5mm_t1n", checkpoint, root=root)
+    adopted = gates.find_gate(Pulse.t1n, Spacing.mm5, root)
+    assert adopted is not None
+    assert adopted.protocol["pulse"] == "t1n"
 
 
 def test_global_weights_are_convex_for_every_pulse_and_spacing(

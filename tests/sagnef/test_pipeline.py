@@ -186,7 +186,12 @@ def test_only_a_gate_that_the_profile_modulates_may_fuse_misled_experts(
 ) -> None:
     architecture = {"in_ch": 8, "n_experts": 4, "wf": 8, "n_profile": 3, "modulation": modulation}
     protocol = gate_protocol(
-        architecture=architecture, experts=list(Expert), spacing="5mm", pulse="t1c", intensity={}
+        architecture=architecture,
+        experts=list(Expert),
+        spacing="5mm",
+        pulse="t1c",
+        train_pulses=["t1c"],
+        intensity={},
     )
     path = save_checkpoint(tmp_path / "gate.pt", {"model": SAGNEF(**architecture).state_dict()}, protocol)
     choice = FusionChoice(FusionKind.GATE, load_gate(path), dict.fromkeys(Expert, 0.25))

@@ -30,7 +30,7 @@ class Gate:
         path: checkpoint.
         experts: experts in channel order.
         spacing: spacing that it was trained at.
-        pulse: pulse that it was trained for.
+        pulse: pulse that it is used for.
         window: side of its training patches in voxels, the best window to run it at.
         protocol: all that its checkpoint says about it.
     """
@@ -60,6 +60,7 @@ def gate_protocol(  # noqa: PLR0913 - one line of a bundle's config each
     experts: Sequence[str],
     spacing: str,
     pulse: str,
+    train_pulses: Sequence[str],
     intensity: Mapping[str, Any],
     entropy: str = "spread",
     window: Sequence[int] = (48, 48, 48),
@@ -71,6 +72,7 @@ def gate_protocol(  # noqa: PLR0913 - one line of a bundle's config each
         experts: experts in channel order.
         spacing: spacing of the training cases.
         pulse: pulse of the model.
+        train_pulses: pulses of the training cases; the gate may be used for each of them.
         intensity: mode and percentiles of the shared intensity map, taken on the scan's foreground.
         entropy: sign of the entropy term that it was trained with.
         window: sides of the training patches.
@@ -82,6 +84,7 @@ def gate_protocol(  # noqa: PLR0913 - one line of a bundle's config each
         "profile_planes": list(PROFILE_PLANES[: architecture["n_profile"]]),
         "spacing": str(spacing),
         "pulse": str(pulse),
+        "train_pulses": [str(name) for name in train_pulses],
         "intensity": dict(intensity),
         "entropy": entropy,
         "window": list(window),
@@ -93,7 +96,7 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
 
     Args:
         path: checkpoint of the training, or `models/model.pt` of a bundle.
-        pulse: pulse that it must be for; any if not given.
+        pulse: pulse that it must have been trained on; its own if not given.
         spacing: spacing that it must be for; any if not given.
 
     Returns:
@@ -105,9 +108,10 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
     """
     from revoxel.sagnef.network import SAGNEF
 
-    wanted = {"system": "sagnef", "pulse": pulse, "spacing": spacing}
-    checkpoint = load_checkpoint(path, {key: value for key, value in wanted.items() if value is not None})
+    wanted = {"system": "sagnef"} | ({} if spacing is None else {"spacing": spacing})
+    checkpoint = load_checkpoint(path, wanted)
     protocol = checkpoint.protocol
+    _check_pulse(path, protocol, pulse)
     try:
         network = SAGNEF(**protocol["architecture"])
     except (KeyError, TypeError, ValueError) as error:
@@ -121,10 +125,22 @@ def load_gate(path: Path | str, *, pulse: Pulse | None = None, spacing: Spacing 
         path=Path(path),
         experts=tuple(Expert(name) for name in protocol["experts"]),
         spacing=Spacing(protocol["spacing"]),
-        pulse=Pulse(protocol["pulse"]),
+        pulse=Pulse(pulse or protocol["pulse"]),
         window=min(protocol["window"]),
         protocol=protocol,
     )
+
+
+def _check_pulse(path: Path | str, protocol: Mapping[str, Any], pulse: Pulse | None) -> None:
+    known = _pulses_of(protocol)
+    if pulse is not None and pulse not in known:
+        msg = f"{path} must be a gate for {pulse}, got one for {', '.join(known)}; choose another checkpoint."
+        raise ValueError(msg)
+
+
+def _pulses_of(protocol: Mapping[str, Any]) -> list[str]:
+    """Pulses that a gate may be used for."""
+    return sorted({protocol["pulse"], *protocol.get("train_pulses", ())})
 
 
 def find_gate(pulse: Pulse, spacing: Spacing, root: Path | None = None) -> Gate | None:
@@ -188,14 +204,15 @@ def adopt_checkpoint(
     Raises:
         FileNotFoundError: If there is no such bundle or checkpoint.
         FileExistsError: If the bundle has weights and `overwrite` is off.
-        ValueError: If the checkpoint is for another bundle.
+        ValueError: If the checkpoint was trained on neither pulse nor spacing of the bundle.
     """
     target = bundle_folder(name, root) / WEIGHTS
     if target.exists() and not overwrite:
         msg = f"{target} must not exist yet, got a file; give --overwrite to replace it."
         raise FileExistsError(msg)
     gate = load_gate(best_checkpoint(checkpoint) if checkpoint.is_dir() else checkpoint)
-    if gate.name != name:
-        msg = f"{checkpoint} must be for {name}, got one for {gate.name}; adopt it there."
+    pulses = {bundle_name(Pulse(pulse), gate.spacing): pulse for pulse in _pulses_of(gate.protocol)}
+    if name not in pulses:
+        msg = f"{checkpoint} must be for {name}, got one for {', '.join(pulses)}; adopt it there."
         raise ValueError(msg)
-    return save_weights(target, gate.network.state_dict(), gate.protocol)
+    return save_weights(target, gate.network.state_dict(), {**gate.protocol, "pulse": pulses[name]})
