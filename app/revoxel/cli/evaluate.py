@@ -109,6 +109,8 @@ def evaluate(
         console.print(table.note, style="dim", soft_wrap=True)
     console.print(f"{len(evaluation.results)} cases scored, {evaluation.n_kept} of them before")
     console.print("\n".join(f"{kind:5} {path}" for kind, path in paths.items()), soft_wrap=True)
+    for note in plan.notes:
+        typer.secho(f"warning: {note}", err=True, fg="yellow")
     for name, reason in evaluation.failures.items():
         typer.secho(f"failed: {name}: {reason}", err=True, fg="red")
     if evaluation.failures:

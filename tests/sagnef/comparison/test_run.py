@@ -236,6 +236,7 @@ def test_control_row_is_a_gate_on_the_experts_it_knows(request_: EvaluationReque
         experts=["BSPLINE", "SMORE"],
         spacing="5mm",
         pulse="t1c",
+        train_pulses=["t1c"],
         intensity={"mode": "range", "reference": "low", "percentiles": [0.5, 99.5]},
         window=(16, 16, 16),
     )

@@ -55,7 +55,7 @@ def save_evaluation(plan: EvaluationPlan, evaluation: Evaluation, command: str) 
     else:
         del paths["png"]
     shown = {name: _shown(value) for name, value in facts.items()}
-    problems = [f"{name}: {reason}" for name, reason in evaluation.failures.items()]
+    problems = [*plan.notes, *(f"{name}: {reason}" for name, reason in evaluation.failures.items())]
     title = f"SAGNEF evaluation: {', '.join(plan.request.folds)}"
     _write(paths["html"], page(title, shown, all_tables(plan, evaluation), picture, problems))
     return paths
@@ -116,6 +116,7 @@ def made_from(plan: EvaluationPlan, command: str) -> dict[str, Any]:
         "control": plan.control and {"path": str(plan.control.path), "sha256": sha256_of(plan.control.path)},
         "labels": request.labels,
         "settings": asdict(request.settings),
+        "warnings": list(plan.notes),
     }
 
 

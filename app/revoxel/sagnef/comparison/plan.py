@@ -113,6 +113,11 @@ class EvaluationPlan:
         """Cases in all."""
         return sum(len(group.cases) for group in self.groups)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know about the gates, each once."""
+        return tuple(dict.fromkeys(note for group in self.groups for note in group.notes))
+
     def result_path(self, group: Group, case: Case) -> Path:
         """Where the result of a case lies: every row of the manifest has its own file."""
         row = self.manifest.cases.index(case)
@@ -203,7 +208,7 @@ def _trained_on(gate: Gate | None, manifest: Manifest, fold: Fold) -> tuple[set[
     source = by_name.get(gate.path.parent.name)
     if source is not None:
         return {*source.train, *source.val}, ()
-    note = f"the checkpoint does not say whom it was trained on; the lists of {fold.name} were believed"
+    note = f"{gate.path} does not say whom it was trained on: make sure that it was not on test patients"
     return {*fold.train, *fold.val}, (note,)
 
 

@@ -193,7 +193,6 @@ def _scored(
     volumes = read_case(plan.manifest, case)
     labels = plan.labels_path(case)
     contest = Contest(volumes, weights, group.gate, plan.control, plan.request.settings)
-    contest.findings.notes.update(group.notes)
     facts = score_case(contest, read_tumour(labels, volumes) if labels else None)
     return CaseResult(
         inputs_sha256=identity,
