@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,9 @@ def test_removing_a_run_leaves_other_files_alone(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_documentation_explains_every_key(repository: Path) -> None:
+    page = (repository / "docs" / "training.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(key for row in rows for key in re.findall(r"`([^`]+)`", row)) == sorted(KEYS)
