@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import typer
 
+from revoxel.core.reasons import one_line
+
 DEBUG_KEY = "revoxel.debug"
 EXIT_CODE_BAD_INPUT = 2
 EXIT_CODE_INCOMPLETE = 1  # some rows were left out or failed; the others are done
@@ -23,21 +25,6 @@ def remember_debug(context: typer.Context, debug: bool) -> bool:
     """
     context.meta[DEBUG_KEY] = debug
     return debug
-
-
-def one_line(error: BaseException) -> str:
-    """Render an exception as a single line that a user can act on.
-
-    Args:
-        error: What went wrong.
-
-    Returns:
-        The message without line breaks; an `OSError` names its file and the system's reason.
-    """
-    if isinstance(error, OSError) and error.strerror:
-        parts = [str(part) for part in (error.filename, error.strerror) if part]
-        return ": ".join(parts)
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextmanager

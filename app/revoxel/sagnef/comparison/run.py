@@ -14,6 +14,7 @@ import numpy as np
 
 from revoxel import __version__
 from revoxel.core.provenance import sha256_of
+from revoxel.core.reasons import one_line
 from revoxel.core.volumes import atomic_path
 from revoxel.sagnef.comparison.case import score_case
 from revoxel.sagnef.comparison.fold_weights import FoldWeights, case_statistics, fit_fold
@@ -174,17 +175,6 @@ class _Work:
             statistics = case_statistics(read_case(self.plan.manifest, case))
             _save_statistics(path, statistics, self.fingerprint(row))
         return statistics
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line; an `OSError` names its file.
-
-    Args:
-        error: What went wrong.
-    """
-    if isinstance(error, OSError) and error.strerror:
-        return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
-    return " ".join(str(error).split())
 
 
 def _scored(
