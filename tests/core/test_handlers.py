@@ -216,6 +216,21 @@ def test_fresh_run_does_not_mix_with_an_old_one(tmp_path: Path) -> None:
         run.go()
 
 
+def test_validation_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, 1)
+    run.evaluator.state.epoch = run.trainer.state.epoch
+    run.evaluator.state.metrics[h.VALIDATION_LOSS] = float("nan")
+    with pytest.raises(FloatingPointError, match="validation loss must be finite"):
+        h.validation_loss(run.trainer, run.evaluator)
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    leftover = tmp_path / ".0123abcd.partial.last.pt"
+    leftover.touch()
+    Run(tmp_path, 1).go()
+    assert not leftover.exists()
+
+
 def test_float16_is_refused_on_a_cpu(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must run on a CUDA device, got cpu"):
         Run(tmp_path, 1, dtype="float16").go()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -119,10 +120,17 @@ def validation_loss(engine: Engine, evaluator: Any) -> float | None:
 
     Returns:
         The loss, or None if this epoch was not validated.
+
+    Raises:
+        FloatingPointError: If it is not finite: no later loss could be told to be better.
     """
     if evaluator.state.epoch != engine.state.epoch:
         return None
-    return float(evaluator.state.metrics[VALIDATION_LOSS])
+    loss = float(evaluator.state.metrics[VALIDATION_LOSS])
+    if not math.isfinite(loss):
+        msg = f"validation loss must be finite, got {loss} in epoch {engine.state.epoch}; lower the rate."
+        raise FloatingPointError(msg)
+    return loss
 
 
 class EpochLog:
@@ -238,6 +246,10 @@ class Checkpoints:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def _continue(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            # A process that is killed while it writes leaves its temporary file behind.
+            for leftover in self.folder.glob(".*.partial.*"):
+                leftover.unlink(missing_ok=True)
         if not self.last.is_file():
             return
         if not self.resume:
