@@ -66,6 +66,17 @@ def test_weights_of_another_architecture_are_refused(checkpoint: Path) -> None:
         gates.load_gate(checkpoint)
 
 
+@pytest.mark.parametrize("architecture", [{"layers": 3}, {"in_ch": 2, "n_experts": 4}, None])
+def test_protocol_with_arguments_of_another_network_is_refused_in_one_line(
+    checkpoint: Path, architecture: dict[str, int] | None
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["protocol"]["architecture"] = architecture
+    torch.save(content, checkpoint)
+    with pytest.raises(ValueError, match=r"model\.pt: protocol must hold arguments of SAGNEF, got [^\n]*$"):
+        gates.load_gate(checkpoint)
+
+
 def test_adopted_weights_are_found_by_pulse_and_spacing(checkpoint: Path, root: Path) -> None:
     assert gates.find_gate(Pulse.t1c, Spacing.mm5, root) is None
     gates.adopt_checkpoint("sagnef_5mm_t1c", checkpoint, root=root)
