@@ -160,7 +160,7 @@ def _run(job: _Job, *, dry_run: bool, overwrite: bool) -> None:
         _print_lines(console, [f"{row.name}: {problem}" for row in rows for problem in row.problems])
         return
     with stage_bars() as progress:
-        study = build_study(rows, job.wanted.experts, job.settings, lambda share: progress("volumes", share))
+        study = build_study(rows, job.wanted, job.settings, lambda share: progress("volumes", share))
     table = write_study(study, job.root, job.out)
     _print_study(console, study)
     console.print(f"manifest {job.out}\nvolumes  {table}", soft_wrap=True)

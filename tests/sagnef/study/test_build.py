@@ -11,11 +11,13 @@ from scipy import ndimage
 
 from revoxel.core.manifest import Case, load_manifest
 from revoxel.core.provenance import sha256_of, write_sidecar
+from revoxel.core.pulses import Spacing
 from revoxel.core.volumes import write_volume
 from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
 from revoxel.sagnef.study.build import StudySettings, build_study, empty_splits, write_study
 from revoxel.sagnef.study.checks import profile_for_experts
+from revoxel.sagnef.study.layouts import layout_of
 from revoxel.sagnef.study.rows import Wanted, find_rows
 from study_folder import GRID, PROFILE, SHAPE, expert_path, shifted, texture, truncated, write_subject
 
@@ -24,7 +26,7 @@ SETTINGS = StudySettings(n_folds=0)
 
 def study_of(root, settings=SETTINGS, **wanted):
     wish = Wanted(**wanted)
-    return build_study(find_rows(root, wish)[1], wish.experts, settings)
+    return build_study(find_rows(root, wish)[1], wish, settings)
 
 
 @pytest.fixture
@@ -41,6 +43,13 @@ def test_a_whole_study_has_no_problems(two, tmp_path):
     assert (case.subject, case.axis, case.separation_mm, case.spacing) == ("p1", 2, 5.0, "5mm")
     assert set(case.sha256) == {"lr", "hr", *(f"experts.{expert}" for expert in Expert)}
     assert case.sha256["lr"] == sha256_of(two)
+
+
+def test_a_spacing_that_no_path_states_comes_from_the_header(two, tmp_path):
+    layout = layout_of("auto", lr=["5mm/{subject}-{pulse}"])
+    assert {case.spacing for case in study_of(tmp_path, layout=layout).manifest.cases} == {Spacing.mm5}
+    with pytest.raises(ValueError, match="rows that can be used"):
+        study_of(tmp_path, layout=layout, spacings=(Spacing.mm3,))
 
 
 def _damage_scan(scan):

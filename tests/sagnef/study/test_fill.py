@@ -28,7 +28,7 @@ def silent(_stage, _share):
 
 def write_manifest(root):
     wanted = Wanted(experts=CHEAP)
-    study = build_study(find_rows(root, wanted)[1], CHEAP, StudySettings(n_folds=0))
+    study = build_study(find_rows(root, wanted)[1], wanted, StudySettings(n_folds=0))
     write_study(study, root, root / "m.json")
     return root / "m.json"
 

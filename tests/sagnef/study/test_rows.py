@@ -109,7 +109,8 @@ def test_templates_that_cannot_work_are_explained(tmp_path, templates, words):
 
 
 def test_an_empty_or_absent_folder_is_explained(tmp_path):
-    with pytest.raises(ValueError, match="--lr-template"):
+    touch(tmp_path, "hr/p1-t1c.nii.gz")
+    with pytest.raises(ValueError, match=r"revoxel simulate.*--lr-template"):
         find_rows(tmp_path, Wanted())
     with pytest.raises(FileNotFoundError, match="folder of a study"):
         find_rows(tmp_path / "none", Wanted())

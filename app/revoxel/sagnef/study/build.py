@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from revoxel.experts.names import Expert
     from revoxel.experts.profiles import SliceProfile
-    from revoxel.sagnef.study.rows import Row
+    from revoxel.sagnef.study.rows import Row, Wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Study:
 
 def build_study(
     rows: Sequence[Row],
-    experts: Sequence[Expert],
+    wanted: Wanted,
     settings: StudySettings,
     progress: Callable[[float], None] | None = None,
 ) -> Study:
@@ -85,7 +85,7 @@ def build_study(
 
     Args:
         rows: From `find_rows`.
-        experts: Which experts the manifest is about.
+        wanted: What the manifest is about; a scan whose path does not state its spacing is judged by this.
         settings: How to judge and split.
         progress: Called with the share of the volumes read.
 
@@ -97,12 +97,14 @@ def build_study(
     """
     facts = inspect_all(_tasks(rows, settings), settings.n_workers, progress)
     checked = [check_row(row, facts, exclude_interpolated=settings.exclude_interpolated) for row in rows]
+    if wanted.spacings:
+        checked = [row for row in checked if row.case is None or row.case.spacing in wanted.spacings]
     cases = [row.case for row in checked if row.case is not None]
     if not cases:
         lines = [f"{row.row.name}: {row.row.problems[0]}" for row in checked if row.row.problems]
-        msg = f"a study must have rows that can be used, got none of {len(rows)}; the first: {lines[0]}."
+        msg = f"a study must have rows that can be used, got none of {len(rows)}: {'; '.join(lines[:2])}."
         raise ValueError(msg)
-    return Study(checked, facts, _manifest(cases, experts, settings))
+    return Study(checked, facts, _manifest(cases, wanted.experts, settings))
 
 
 def _manifest(cases: list[Case], experts: Sequence[Expert], settings: StudySettings) -> Manifest:

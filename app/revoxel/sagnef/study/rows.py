@@ -38,7 +38,7 @@ class Wanted:
     """What to look for.
 
     Args:
-        layout: Where the files lie; `None` takes the first of `LAYOUTS` that finds scans or truths.
+        layout: Where the files lie; `None` takes the first of `LAYOUTS` that finds scans.
         pulses: Which pulses; empty: all that are found.
         spacings: Which spacings; empty: all that are found.
         experts: Which experts.
@@ -112,12 +112,12 @@ def find_rows(root: Path, wanted: Wanted) -> tuple[Layout, list[Row]]:
     for layout in [wanted.layout] if wanted.layout else LAYOUTS:
         _check(layout)
         scans, truths, experts = _files(root, layout, wanted)
-        if scans or truths:
-            rows = _joined(layout, scans, truths, experts, wanted)
+        rows = _joined(layout, scans, truths, experts, wanted)
+        if rows:
             return layout, rows
     msg = (
-        f"{root} must hold scans such as 5mm/SUBJECT-t1c.nii.gz or SUBJECT-t1c_5mm.nii.gz, got none; "
-        "name their places by --lr-template, --hr-template and --expert-template."
+        f"{root} must hold scans such as 5mm/SUBJECT-t1c.nii.gz or SUBJECT-t1c_5mm.nii.gz, got none; make "
+        "them (revoxel simulate), or say where they lie (--lr-template)."
     )
     raise ValueError(msg)
 
