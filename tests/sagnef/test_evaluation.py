@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
 from revoxel.core.windows import HannSlidingWindowInferer
-from revoxel.sagnef.evaluation import MixPredictiond, window_inferer
+from revoxel.sagnef.baselines import Baseline
+from revoxel.sagnef.evaluation import MixPredictiond, ScoreFusedd, window_inferer
 
 
 @pytest.mark.parametrize("mode", ["hann", "gaussian", "constant"])
@@ -45,3 +50,52 @@ def test_mixture_of_stitched_channels_returns_to_the_axes_of_the_file(axis: int,
     torch.testing.assert_close(item["fused"].as_tensor()[0], expected.movedim(-1, axis))
     torch.testing.assert_close(item["weights"].as_tensor(), weights.movedim(-1, 1 + axis))
     assert torch.equal(item["fused"].affine, experts.affine)
+
+
+@pytest.fixture
+def scored_item(brain: np.ndarray) -> dict[str, object]:
+    """A truth known in all but three slices, two experts, and a result that is better than both."""
+    rng = np.random.default_rng(0)
+    truth = torch.tensor(np.array(brain))[None]
+    mask = torch.ones_like(truth)
+    mask[..., -3:] = 0
+    experts = torch.cat(
+        [truth + torch.tensor(rng.normal(0, spread, truth.shape)).float() for spread in (3, 5)]
+    )
+    fused = truth + torch.tensor(rng.normal(0, 1, truth.shape)).float()
+    fused[..., -3:] = 1e6
+    return {
+        "fused": fused,
+        "experts": MetaTensor(experts, affine=torch.eye(4)),
+        "high": truth * mask,
+        "mask": mask,
+        "separation_mm": 3.0,
+        "axis": 2,
+    }
+
+
+def test_report_holds_every_baseline_and_marks_oracles(
+    scored_item: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "simplex.json").write_text(json.dumps({"A": 0.8, "B": 0.2}))
+    score = ScoreFusedd(["A", "B"], tmp_path / "model_epoch001_val0.1.pt")
+    scores = score(scored_item)["scores"]
+    assert [label.split(":")[0] for label in scores] == ["full volume", "brain"]
+    for rows in scores.values():
+        assert set(rows) == {"fused", "A", "B"} | (set(Baseline) - {Baseline.BEST})
+        assert rows["fused"]["rmse"] == pytest.approx(
+            1, rel=0.05
+        )  # what lies beyond the truth does not count
+        assert rows[Baseline.ORACLE_VOLUME] == rows["A"]
+        assert rows[Baseline.SIMPLEX]["rmse"] < rows["A"]["rmse"]
+
+
+def test_report_does_without_global_weights(scored_item: dict[str, object], tmp_path: Path) -> None:
+    scores = ScoreFusedd(["A", "B"], tmp_path)(scored_item)["scores"]
+    assert all(Baseline.SIMPLEX not in rows and Baseline.MEDIAN in rows for rows in scores.values())
+
+
+def test_global_weights_of_other_experts_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "simplex.json").write_text(json.dumps({"A": 1.0}))
+    with pytest.raises(ValueError, match=r"simplex.json must hold one weight"):
+        ScoreFusedd(["A", "B"], tmp_path)

@@ -254,8 +254,14 @@ def told_profile(volumes: CaseVolumes) -> SliceProfile:
 
 
 def _choice(contest: Contest, trust: ProfileTrust) -> FusionChoice:
-    kind = FusionKind.GATE if contest.gate else FusionKind.SIMPLEX
-    choice = FusionChoice(kind, contest.gate, contest.weights.simplex)
+    weights = contest.weights.simplex
+    choice = FusionChoice(FusionKind.SIMPLEX, None, weights)
+    if contest.gate:
+        # A gate may read fewer experts than the manifest lists; its fall-back then knows only those.
+        known = {expert: weights[expert] for expert in contest.gate.experts}
+        total = sum(known.values())
+        shares = {expert: weight / total if total else 1 / len(known) for expert, weight in known.items()}
+        choice = FusionChoice(FusionKind.GATE, contest.gate, shares)
     return choice.when_misled(contest.weights.cautious) if trust.misled else choice
 
 
