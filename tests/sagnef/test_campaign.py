@@ -96,6 +96,7 @@ def test_missing_file_is_named_in_the_plan(tmp_path: Path) -> None:
     (model,) = _plan(study)
     assert model.problem.startswith("cases.1.experts.SMORE: no such file")
     assert model.problem.endswith("(and 1 more files)")
+    assert len(model.missing) == 2
     assert not _plan(study, values={"skip_bad_cases": True})[0].problem
 
 

@@ -222,6 +222,9 @@ def test_evaluating_reports_every_baseline_beside_the_model(study: Path, trained
     report = json.loads((trained / "test_report.json").read_text())
     assert [case["subject"] for case in report["cases"]] == ["p3"]
     assert report["context"]["fold"] == "fold0"
+    paths = report["cases"][0]["paths"]
+    assert set(paths) == {"low", "high", "fused", *tiny_study.BLURS}
+    assert all(Path(path).is_file() for path in paths.values())
     for methods in report["cases"][0]["scores"].values():
         assert {"fused", "mean", *tiny_study.BLURS} <= set(methods)
         assert methods["fused"]["psnr_db"] > methods["BSPLINE"]["psnr_db"]

@@ -94,6 +94,8 @@ def train(
     if dry_run:
         console.print(_plan_table(models))
         _show_folders(models)
+        for line in sorted({line for model in models for line in model.missing}):
+            typer.echo(f"missing: {line}")
         return
     outcomes = _carry_out(models, settings, console)
     console.print(_summary_table(outcomes))

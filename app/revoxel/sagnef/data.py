@@ -44,8 +44,8 @@ def fold_items(  # noqa: PLR0913 - one line of a bundle's config each
         skip_bad_cases: leave out, with a warning, cases with missing files.
 
     Returns:
-        One item per case: paths under the experts' names, `low` and `high`; `axis`, `profile`, `subject`,
-        `pulse`, `separation_mm`.
+        One item per case: paths under the experts' names, `low` and `high`, again in `paths`; `axis`,
+        `profile`, `subject`, `pulse`, `separation_mm`.
 
     Raises:
         ValueError: If the split is empty or a file is missing.
@@ -84,6 +84,7 @@ def _item(manifest: Manifest, case: Case, *, need_truth: bool) -> dict[str, Any]
     if need_truth and case.hr is not None:
         paths["high"] = case.hr
     item: dict[str, Any] = {key: str(manifest.resolve(path)) for key, path in paths.items()}
+    item["paths"] = dict(item)
     facts = {"subject": case.subject, "pulse": str(case.pulse), "separation_mm": case.separation_mm}
     return item | facts | {"axis": case.axis, "profile": case.planes()}
 

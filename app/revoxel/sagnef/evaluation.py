@@ -205,7 +205,9 @@ class TestReport:
     def _collect(self, engine: Engine) -> None:
         for item, result in zip(engine.state.batch, engine.state.output, strict=True):
             facts = {**item, **result}
-            self._cases.append({key: facts[key] for key in ("subject", "pulse", "scores")})
+            paths = {**facts["paths"], "fused": str(facts["fused"].meta.get("saved_to", ""))}
+            case = {key: facts[key] for key in ("subject", "pulse", "scores")}
+            self._cases.append({**case, "paths": paths})
             for region, methods in facts["scores"].items():
                 line = ", ".join(f"{name} {values['psnr_db']:.2f}" for name, values in methods.items())
                 logger.info("%s %s, %s: PSNR dB %s", facts["subject"], facts["pulse"], region, line)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -97,7 +98,8 @@ def prepare_cases(
     fetch = cases.__getitem__ if cache_dir is None else partial(_stored, cases, Path(cache_dir))
     with ThreadPoolExecutor(max(1, workers)) as pool:
         jobs = pool.map(partial(_attempt, fetch), range(len(cases)))
-        results = list(tqdm(jobs, total=len(cases), desc="cases", disable=None))
+        hidden = True if idist.get_rank() else None
+        results = list(tqdm(jobs, total=len(cases), desc="cases", disable=hidden))
     problems = [result for result in results if isinstance(result, ValueError)]
     if problems and (not skip_bad_cases or len(problems) == len(results)):
         more = f" (and {len(problems) - 1} more cases)" if len(problems) > 1 else ""

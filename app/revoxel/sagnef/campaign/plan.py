@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -56,7 +56,8 @@ class PlannedModel:
         pulse: pulse of its cases.
         fold: fold that splits them.
         folder: where checkpoints, log and report go.
-        n_cases: cases by split.
+        n_cases: rows of the manifest by split.
+        missing: files that those rows name and that are not there.
         values: values by graph that are handed to its bundle.
         problem: why it cannot be trained, empty if it can.
         epochs: length of the training.
@@ -68,7 +69,8 @@ class PlannedModel:
     pulse: Pulse
     fold: str
     folder: Path
-    n_cases: Mapping[str, int]
+    n_cases: Mapping[Split, int]
+    missing: tuple[str, ...]
     values: Mapping[str, Mapping[str, Any]]
     problem: str
     epochs: int
@@ -143,11 +145,12 @@ def _wanted(settings: CampaignSettings, study: Manifest) -> list[tuple[Spacing, 
 def _plan_model(
     settings: CampaignSettings, study: Manifest, spacing: Spacing, pulse: Pulse, fold: str
 ) -> PlannedModel:
-    cases = {split: study.select(getattr(study.fold(fold), split), spacing, [pulse]) for split in SPLITS}
     values = {graph: _graph_values(settings, graph, spacing, pulse, fold) for graph in ("train", "evaluate")}
     parser = _parsed(spacing, pulse, "train", values["train"])
     folder = Path(parser.get_parsed_content("ckpt_dir"))
-    problem = _first_missing(study, cases, skip=bool(parser.get_parsed_content("skip_bad_cases")))
+    cases = _cases(study, fold, spacing, parser)
+    missing = study.missing_files([case for rows in cases.values() for case in rows])
+    problem = _problem(cases, missing, skip=bool(parser.get_parsed_content("skip_bad_cases")))
     n_done, trained = 0, False
     if not problem and not settings.overwrite:
         problem, n_done, trained = _progress(folder, parser)
@@ -157,6 +160,7 @@ def _plan_model(
         fold=fold,
         folder=folder,
         n_cases={split: len(rows) for split, rows in cases.items()},
+        missing=tuple(missing),
         values=values,
         problem=problem,
         epochs=int(parser.get_parsed_content("epochs")),
@@ -193,14 +197,26 @@ def _parsed(spacing: Spacing, pulse: Pulse, graph: str, values: Mapping[str, Any
     return parser
 
 
-def _first_missing(study: Manifest, cases: Mapping[Split, list[Case]], *, skip: bool) -> str:
+def _cases(study: Manifest, fold: str, spacing: Spacing, parser: ConfigParser) -> dict[Split, list[Case]]:
+    """Rows that a model reads, by split."""
+    pulses: dict[Split, Any] = {
+        "train": parser.get_parsed_content("train_pulses"),
+        "val": parser.get_parsed_content("validation_pulses"),
+        "test": [parser.get_parsed_content("pulse")],
+    }
+    return {
+        split: study.select(getattr(study.fold(fold), split), spacing, names)
+        for split, names in pulses.items()
+    }
+
+
+def _problem(cases: Mapping[Split, list[Case]], missing: Sequence[str], *, skip: bool) -> str:
     """Why a model cannot be trained, as far as the manifest tells; empty if nothing is missing."""
     empty = [split for split in SPLITS[:2] if not cases[split]]
     if empty:
         return f"no {empty[0]} cases in the manifest"
-    missing = [] if skip else study.missing_files([case for rows in cases.values() for case in rows])
     more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
-    return f"{missing[0]}{more}" if missing else ""
+    return f"{missing[0]}{more}" if missing and not skip else ""
 
 
 def _progress(folder: Path, parser: ConfigParser) -> tuple[str, int, bool]:
