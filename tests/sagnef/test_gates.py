@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from revoxel.core.bundles import bundles_root
+import weighted_bundle
+from revoxel.core.bundles import WEIGHTS, bundles_root
 from revoxel.core.checkpoints import save_checkpoint
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.experts.names import Expert
 from revoxel.sagnef import SAGNEF, gates
 from revoxel.sagnef.bundle_network import SagnefBundleNet
 
-ARCHITECTURE = {"in_ch": 8, "n_experts": 4, "wf": 8, "disagreement": True, "residual": True, "n_profile": 3}
+ARCHITECTURE = {
+    "in_ch": 8,
+    "n_experts": 4,
+    "wf": 8,
+    "disagreement": True,
+    "residual": True,
+    "n_profile": 3,
+    "modulation": False,
+}
 
 
 @pytest.fixture
@@ -35,10 +44,11 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    metadata = tmp_path / "bundles" / "sagnef_5mm_t1c" / "configs" / "metadata.json"
-    metadata.parent.mkdir(parents=True)
-    metadata.write_text("{}")
-    return tmp_path / "bundles"
+    """Folder with one bundle of the checkpoint's architecture, without weights."""
+    values = {key: ARCHITECTURE[key] for key in ("wf", "disagreement", "residual", "modulation")}
+    folder = weighted_bundle.copy_bundle("sagnef_5mm_t1c", tmp_path / "bundles", **values)
+    (folder / WEIGHTS).unlink()
+    return folder.parent
 
 
 def test_gate_comes_back_as_it_was_saved(checkpoint: Path) -> None:
@@ -105,6 +115,14 @@ def test_gate_serves_every_pulse_that_it_was_trained_on(checkpoint: Path, root: 
     adopted = gates.find_gate(Pulse.t1n, Spacing.mm5, root)
     assert adopted is not None
     assert adopted.protocol["pulse"] == "t1n"
+
+
+def test_weights_of_another_architecture_are_not_adopted(checkpoint: Path, root: Path) -> None:
+    graph = root / "sagnef_5mm_t1c" / "configs" / "inference.json"
+    weighted_bundle.replace_values(graph, wf=16)
+    with pytest.raises(ValueError, match=r"architecture: wanted .*'wf': 16.* got .*'wf': 8"):
+        gates.adopt_checkpoint("sagnef_5mm_t1c", checkpoint, root=root)
+    assert not (root / "sagnef_5mm_t1c" / WEIGHTS).exists()
 
 
 def test_global_weights_are_convex_for_every_pulse_and_spacing(

@@ -89,20 +89,33 @@ def check_weights(folder: Path) -> None:
         FileNotFoundError: If it has no weights.
         ValueError: If they are damaged, for another bundle or architecture, or no plain state dict.
     """
-    from monai.bundle import ConfigParser
-
     from revoxel.core.checkpoints import fill_network, load_checkpoint
 
-    parser = ConfigParser(ConfigParser.load_config_file(folder / "configs" / "inference.json"))
-    network, protocol = (parser.get_parsed_content(name) for name in ("network_def", "protocol"))
-    checkpoint = load_checkpoint(folder / WEIGHTS, protocol)
+    checkpoint = load_checkpoint(folder / WEIGHTS, wanted_protocol(folder))
     if not checkpoint.is_plain:
         msg = (
             f"{checkpoint.path} must be a plain state dict, got a training checkpoint; "
             f"do revoxel bundles adopt {folder.name} CHECKPOINT."
         )
         raise ValueError(msg)
-    fill_network(network, checkpoint)
+    fill_network(_inference_part(folder, "network_def"), checkpoint)
+
+
+def wanted_protocol(folder: Path) -> dict[str, Any]:
+    """What a bundle's weights must have been trained for, as its inference asks.
+
+    Args:
+        folder: the bundle.
+    """
+    protocol: dict[str, Any] = _inference_part(folder, "protocol")
+    return protocol
+
+
+def _inference_part(folder: Path, name: str) -> Any:
+    from monai.bundle import ConfigParser
+
+    config = ConfigParser.load_config_file(folder / "configs" / "inference.json")
+    return ConfigParser(config).get_parsed_content(name)
 
 
 def check_network(folder: Path) -> None:

@@ -204,9 +204,13 @@ def adopt_checkpoint(
     Raises:
         FileNotFoundError: If there is no such bundle or checkpoint.
         FileExistsError: If the bundle has weights and `overwrite` is off.
-        ValueError: If the checkpoint was trained on neither pulse nor spacing of the bundle.
+        ValueError: If the checkpoint was trained on neither pulse nor spacing of the bundle, or has another
+            architecture.
     """
-    target = bundle_folder(name, root) / WEIGHTS
+    from revoxel.core.bundle_checks import wanted_protocol
+
+    folder = bundle_folder(name, root)
+    target = folder / WEIGHTS
     if target.exists() and not overwrite:
         msg = f"{target} must not exist yet, got a file; give --overwrite to replace it."
         raise FileExistsError(msg)
@@ -215,4 +219,6 @@ def adopt_checkpoint(
     if name not in pulses:
         msg = f"{checkpoint} must be for {name}, got one for {', '.join(pulses)}; adopt it there."
         raise ValueError(msg)
+    # The gate may have been trained under the name of another pulse of its pool.
+    load_checkpoint(gate.path, wanted_protocol(folder) | {"pulse": gate.protocol["pulse"]})
     return save_weights(target, gate.network.state_dict(), {**gate.protocol, "pulse": pulses[name]})
