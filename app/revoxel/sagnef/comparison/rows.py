@@ -131,6 +131,11 @@ class Contest:
         )
 
     @cached_property
+    def agreed(self) -> NDArray[np.bool_]:
+        """Voxels where all experts give one value, which every fusion leaves alone."""
+        return self.stack(None).agreement()
+
+    @cached_property
     def scan(self) -> ScanData | None:
         """The slices with the profile that the manifest's row believes in."""
         profile = self.volumes.case.profile
@@ -181,8 +186,8 @@ def consistent(volume: NDArray[np.float32], contest: Contest) -> NDArray[np.floa
     axis = contest.volumes.case.axis
     # Rows of the operator sum to 1, so the step is the same in the units of the scan.
     lines = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, axis, -1)))
-    pulled = data_consistency(lines, scan.low, scan.operator, mu)
-    return np.ascontiguousarray(np.moveaxis(pulled.numpy(), -1, axis))
+    pulled = data_consistency(lines, scan.low, scan.operator, mu).movedim(-1, axis).numpy()
+    return np.where(contest.agreed, volume, pulled)
 
 
 def run_gate(contest: Contest, gate: Gate) -> Fused:
@@ -222,7 +227,7 @@ def superresolved(contest: Contest) -> NDArray[np.float32]:
     volumes = contest.volumes
     estimate = estimate_profile(volumes.low, slice_axis(volumes.low.grid))
     assumed = told_profile(volumes)
-    stated = None if abs(assumed.std_mm / estimate.profile.std_mm - 1) < _SAME_WIDTH else assumed
+    stated = None if _was_estimated(volumes, assumed, estimate) else assumed
     excess = excess_sharpness_of(volumes.paths)
     if not excess:
         contest.findings.notes.add("the experts' sidecars lack their excess sharpness: only the scan voted")
@@ -251,6 +256,12 @@ def told_profile(volumes: CaseVolumes) -> SliceProfile:
     if record.label != "auto":
         return SliceProfile.parse(record.label)
     return SliceProfile.gauss(1.0).with_std(record.assumed_std_mm or record.std_mm)
+
+
+def _was_estimated(volumes: CaseVolumes, assumed: SliceProfile, estimate: ProfileEstimate) -> bool:
+    """Whether the experts were told what the estimator says, and not what somebody knew (confidence 1)."""
+    same = abs(assumed.std_mm / estimate.profile.std_mm - 1) < _SAME_WIDTH
+    return same and volumes.case.profile.confidence < 1
 
 
 def _choice(contest: Contest, trust: ProfileTrust) -> FusionChoice:
