@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, float], None]
 
 # Raise when rows change their meaning: what was scored before is then scored again.
-_ROWS_VERSION = 1
+_ROWS_VERSION = 2
 _EXPECTED = (OSError, ValueError, RuntimeError)
 
 
