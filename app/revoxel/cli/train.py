@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
+from revoxel.cli.options import (
+    PANEL,
+    DebugOption,
+    DeviceOption,
+    DryRunOption,
+    OverwriteOption,
+    ThreadsOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,36 +31,40 @@ EXIT_CODE_SOME_FAILED = 1
 TALKATIVE = ("monai.bundle.scripts", "monai.bundle.workflows", "monai.data", "monai.data.image_reader")
 
 
+ManifestOption = Annotated[Path, typer.Option("--manifest", "-m", help="kfolds_manifest.json with folds.")]
+CfgOption = Annotated[Path | None, typer.Option(help="Model configuration (YAML); default: the one shipped.")]
+SpacingsOption = Annotated[str | None, typer.Option(help="Such as 3mm,5mm,7mm; default: all with cases.")]
+PulsesOption = Annotated[str | None, typer.Option(help="Such as t1c,t1n,t2f,t2w; default: all with cases.")]
+FoldsOption = Annotated[str | None, typer.Option(help="Such as fold0,fold1; default: all of the manifest.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Output root; default: out_root of --cfg.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any value of the bundles' train.json; repeatable."),
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-bad-cases", help="Leave out cases that cannot be read, with a warning.")
+]
+RunSeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seed of everything random; default: that of --cfg.", rich_help_panel=PANEL),
+]
+
+
 def train(
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="kfolds_manifest.json with folds.")],
-    cfg: Annotated[
-        Path | None, typer.Option(help="Model configuration (YAML); default: the one shipped.")
-    ] = None,
-    spacings: Annotated[
-        str | None, typer.Option(help="Such as 3mm,5mm,7mm; default: all with cases.")
-    ] = None,
-    pulses: Annotated[
-        str | None, typer.Option(help="Such as t1c,t1n,t2f,t2w; default: all with cases.")
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option(help="Such as fold0,fold1; default: all of the manifest.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Output root; default: out_root of --cfg.")
-    ] = None,
-    further: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any value of the bundles' train.json; repeatable."),
-    ] = None,
-    skip_bad_cases: Annotated[
-        bool, typer.Option("--skip-bad-cases", help="Leave out cases that cannot be read, with a warning.")
-    ] = False,
+    manifest: ManifestOption,
+    cfg: CfgOption = None,
+    spacings: SpacingsOption = None,
+    pulses: PulsesOption = None,
+    folds: FoldsOption = None,
+    out: OutOption = None,
+    further: SetOption = None,
+    skip_bad_cases: SkipOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of everything random; default: that of --cfg.")
-    ] = None,
+    seed: RunSeedOption = None,
     overwrite: OverwriteOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -92,10 +103,7 @@ def train(
     models = plan_campaign(settings)
     console = Console()
     if dry_run:
-        console.print(_plan_table(models))
-        _show_folders(models)
-        for line in sorted({line for model in models for line in model.missing}):
-            typer.echo(f"missing: {line}")
+        _show_plan(models, console)
         return
     outcomes = _carry_out(models, settings, console)
     console.print(_summary_table(outcomes))
@@ -172,6 +180,13 @@ def _parse_values(texts: list[str]) -> dict[str, Any]:
             msg = f"--set {key} must be a plain value, got {value!r}; use --set patch_size=[32,32,32]."
             raise ValueError(msg) from error
     return values
+
+
+def _show_plan(models: list[PlannedModel], console: Console) -> None:
+    console.print(_plan_table(models))
+    _show_folders(models)
+    for line in sorted({line for model in models for line in model.missing}):
+        typer.echo(f"missing: {line}")
 
 
 def _plan_table(models: list[PlannedModel]) -> Table:

@@ -71,11 +71,7 @@ class Grid:
         return np.asarray(points, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def corners(self) -> NDArray[np.float64]:
-        """Give the indices of the eight corner voxels.
-
-        Returns:
-            `(8, 3)` voxel indices.
-        """
+        """Indices of the eight corner voxels, `(8, 3)`."""
         return np.array(list(product(*((0, size - 1) for size in self.shape))), dtype=np.float64)
 
 
@@ -89,11 +85,7 @@ def offset_voxels(a: Grid, b: Grid) -> float:
     Returns:
         Largest displacement of a corner voxel, in voxels of `a`; infinite if the shapes differ.
     """
-    if a.shape != b.shape:
-        return inf
-    corners = a.corners()
-    moved = np.linalg.solve(a.affine[:3, :3], (b.world(corners) - a.affine[:3, 3]).T).T
-    return float(np.linalg.norm(moved - corners, axis=1).max())
+    return displacement_voxels(a, b) if a.shape == b.shape else inf
 
 
 def displacement_voxels(grid: Grid, other: Grid) -> float:
@@ -103,8 +95,8 @@ def displacement_voxels(grid: Grid, other: Grid) -> float:
         grid: Grid whose voxels are the unit.
         other: Grid to compare.
     """
-    to_index = np.linalg.inv(grid.affine)
-    moved = other.world(other.corners()) @ to_index[:3, :3].T + to_index[:3, 3]
+    away_mm = other.world(other.corners()) - grid.affine[:3, 3]
+    moved = np.linalg.solve(grid.affine[:3, :3], away_mm.T).T
     return float(np.linalg.norm(moved - grid.corners(), axis=1).max())
 
 
