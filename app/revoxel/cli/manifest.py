@@ -63,7 +63,7 @@ VerifyOption = Annotated[
     Path | None,
     typer.Option(help="Compare the files of this manifest with their checksums, do nothing else."),
 ]
-WorkersOption = Annotated[int, typer.Option(min=1, help="Processes that read volumes.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Volumes that are read at a time.")]
 
 
 def manifest(

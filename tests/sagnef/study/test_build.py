@@ -244,8 +244,7 @@ def test_the_table_has_one_line_per_volume(two, tmp_path):
     assert {line["used"] for line in lines if line["subject"] == "p2"} == {"no"}
 
 
-@pytest.mark.slow
-def test_processes_read_the_same(two, tmp_path):
+def test_reading_several_at_a_time_changes_nothing(two, tmp_path):
     truncated(tmp_path / "5mm" / "p2-t1c.nii.gz")
     alone, together = study_of(tmp_path), study_of(tmp_path, replace(SETTINGS, n_workers=2))
     assert alone.manifest == together.manifest

@@ -31,7 +31,7 @@ class StudySettings:
         exclude_interpolated: Leave out rows whose truth fails the entry test.
         n_folds: Patient-wise folds, 0 for none.
         seed: Seed of the folds.
-        n_workers: Processes that read volumes.
+        n_workers: Volumes that are read at a time.
     """
 
     profile: SliceProfile | None = None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,25 +85,19 @@ def inspect_all(
 
     Args:
         tasks: What to read.
-        n_workers: Processes.
+        n_workers: Files that are read at a time.
         progress: Called with the share done.
 
     Returns:
         Facts by file.
     """
-    if n_workers <= 1 or len(tasks) <= n_workers:
-        return _collected(map(inspect, tasks), len(tasks), progress)
-    # Torch and its threads do not survive a fork.
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        return _collected(pool.map(inspect, tasks), len(tasks), progress)
-
-
-def _collected(facts: Any, n_tasks: int, progress: Callable[[float], None] | None) -> dict[Path, VolumeFacts]:
-    found = {}
-    for n_done, fact in enumerate(facts, start=1):
-        found[fact.path] = fact
-        if progress:
-            progress(n_done / n_tasks)
+    found: dict[Path, VolumeFacts] = {}
+    # Threads: unpacking, hashing and filtering run without the interpreter's lock.
+    with ThreadPoolExecutor(n_workers) as pool:
+        for facts in pool.map(inspect, tasks):
+            found[facts.path] = facts
+            if progress:
+                progress(len(found) / len(tasks))
     return found
 
 
