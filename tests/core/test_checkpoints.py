@@ -9,7 +9,13 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_checkpoint
+from revoxel.core.checkpoints import (
+    best_checkpoint,
+    fill_network,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
 from revoxel.core.pulses import Pulse
 
 PROTOCOL = {"system": "sagnef", "pulse": Pulse.t1c, "window": (48, 48, 48)}
@@ -29,6 +35,28 @@ def test_checkpoint_round_trips_with_weights_only(tmp_path: Path) -> None:
     assert checkpoint.states["loss"] == 0.5
     assert checkpoint.states["epoch"] == 3
     assert torch.equal(checkpoint.states["model"]["a"], torch.arange(3.0))
+
+
+def test_weights_are_a_plain_state_dict_that_knows_what_it_is_for(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 1)
+    path = save_weights(tmp_path / "new" / "model.pt", network.state_dict(), PROTOCOL)
+    plain = torch.load(path, weights_only=True)
+    assert list(plain) == ["weight", "bias"]
+    torch.nn.Linear(2, 1).load_state_dict(plain)
+    checkpoint = load_checkpoint(path, PROTOCOL)
+    assert checkpoint.is_plain
+    other = torch.nn.Linear(2, 1)
+    fill_network(other, checkpoint)
+    assert torch.equal(other.weight, network.weight)
+    assert not load_checkpoint(save_checkpoint(tmp_path / "c.pt", {"model": {}}, PROTOCOL)).is_plain
+    with pytest.raises(ValueError, match="got 't1c'"):
+        load_checkpoint(path, {"pulse": "t2f"})
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "model.pt", torch.nn.Linear(2, 1).state_dict(), PROTOCOL)
+    with pytest.raises(ValueError, match=r"model\.pt: weights must fit Linear, got others[^\n]*$"):
+        fill_network(torch.nn.Linear(3, 1), load_checkpoint(path))
 
 
 def test_checkpoint_for_something_else_names_both_values(tmp_path: Path) -> None:
