@@ -147,7 +147,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_shown(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
 
 

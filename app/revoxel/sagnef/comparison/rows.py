@@ -231,7 +231,7 @@ def superresolved(contest: Contest) -> NDArray[np.float32]:
     excess = excess_sharpness_of(volumes.paths)
     if not excess:
         contest.findings.notes.add("the experts' sidecars lack their excess sharpness: only the scan voted")
-    trust = judge_sharpness(judge_profile(stated, estimate), excess)
+    trust = judge_sharpness(judge_profile(stated, estimate), excess, estimate, assumed)
     choice = _choice(contest, trust)
     stack = contest.stack(choice.gate)
     settings = contest.fusion_settings(choice.gate, consistency=True)
