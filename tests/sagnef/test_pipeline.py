@@ -163,19 +163,23 @@ def test_stated_profile_is_believed_unless_the_scan_contradicts() -> None:
 
 
 def test_over_sharpened_experts_cost_the_profile_its_trust() -> None:
-    trust = ProfileTrust(SliceProfile.gauss(5.0), 0.9)
-    assert judge_sharpness(trust, {}) is trust
-    assert judge_sharpness(trust, {Expert.ECLARE: 0.1, Expert.SMORE: 0.9}) is trust
-    doubt = judge_sharpness(trust, {Expert.ECLARE: 0.4})
-    assert doubt.misled
-    assert doubt.over_sharpened
-    assert doubt.confidence == 0
-    assert "over-sharpened" in doubt.warnings[0]
+    assumed = SliceProfile.gauss(5.0)
+    agreeing, narrower = _estimate(assumed.std_mm), _estimate(0.85 * assumed.std_mm)
+    trust = ProfileTrust(assumed, 0.9)
+    assert judge_sharpness(trust, {}, narrower, assumed) is trust
+    assert judge_sharpness(trust, {Expert.ECLARE: 0.1, Expert.SMORE: 0.9}, narrower, assumed) is trust
+    assert judge_sharpness(trust, {Expert.ECLARE: 0.3}, agreeing, assumed) is trust
+    for excess, estimate in ((0.3, narrower), (0.4, agreeing)):
+        doubt = judge_sharpness(trust, {Expert.ECLARE: excess}, estimate, assumed)
+        assert doubt.misled
+        assert doubt.over_sharpened
+        assert doubt.confidence == 0
+        assert "over-sharpened" in doubt.warnings[0]
 
 
 def test_gate_is_told_that_over_sharpened_experts_assumed_too_much() -> None:
     estimate, assumed = _estimate(2.0), SliceProfile.gauss(2.0 * 2.3548)
-    trust = judge_sharpness(judge_profile(None, estimate), {Expert.ECLARE: 0.4})
+    trust = judge_sharpness(judge_profile(None, estimate), {Expert.ECLARE: 0.4}, estimate, assumed)
     widths = profile_widths(estimate, assumed, 5.0, trust)
     assert widths.planes() == pytest.approx((0.65 * 0.4, 0.4, 0.7), rel=1e-3)
 

@@ -84,7 +84,9 @@ def carry_out(
     estimate = estimate_profile(plan.scan, plan.axis)
     experts = run(_expert_request(plan, settings, estimate), progress)
     stack = _stack(plan, experts)
-    trust = judge_sharpness(judge_profile(settings.profile, estimate), experts.excess_sharpness)
+    trust = judge_sharpness(
+        judge_profile(settings.profile, estimate), experts.excess_sharpness, estimate, experts.profile
+    )
     if trust.misled:
         plan = replace(plan, fusion=plan.fusion.when_misled())
     fused = fuse(

@@ -174,7 +174,9 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     prepare_folder(paths, overwrite=request.overwrite)
     estimate = estimate_profile(low, low_axis)
     assumed = _assumed_profile(request, estimate)
-    trust = judge_sharpness(judge_profile(None, estimate), excess_sharpness_of(request.experts))
+    trust = judge_sharpness(
+        judge_profile(None, estimate), excess_sharpness_of(request.experts), estimate, assumed
+    )
     if trust.misled:
         choice = choice.when_misled()
     scan, notes = scan_over_stack(stack, low, separation_mm, trust.profile, trust.confidence)

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 WIDTH_TOLERANCE = 0.2
 #: An estimate at least this sure overrules a stated profile that lies far from it.
 OVERRULING_CONFIDENCE = 0.6
-#: Excess sharpness from which ECLARE is not believed; between the values seen at right and at wrong widths.
+#: Excess sharpness from which ECLARE is not believed: where the scan, too, suggests thinner slices, and where
+#: it does not; between the values seen at right and at wrong widths.
 OVER_SHARPENED = 0.22
+OVER_SHARPENED_ALONE = 0.35
+#: An estimate below this share of the assumed width suggests thinner slices.
+_SUPPORTING = 0.9
 #: What a gate is then told: true over assumed width, and how sure that is; typical of such cases in training.
 _TRUE_OVER_ASSUMED = 0.65
 _TYPICAL_CONFIDENCE = 0.7
@@ -74,25 +78,29 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
     return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
 
 
-def judge_sharpness(trust: ProfileTrust, excess: Mapping[Expert, float]) -> ProfileTrust:
+def judge_sharpness(
+    trust: ProfileTrust, excess: Mapping[Expert, float], estimate: ProfileEstimate, assumed: SliceProfile
+) -> ProfileTrust:
     """Second vote, from the experts themselves: were they told a profile that is too wide?
 
     Args:
         trust: From `judge_profile`.
         excess: Excess sharpness of the learned experts (`revoxel.experts.sharpness`).
+        estimate: From the scan.
+        assumed: What the experts assumed.
 
     Returns:
         The same, or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened.
     """
-    if excess.get(Expert.ECLARE, 0.0) < OVER_SHARPENED:
+    supported = not estimate.trusted or estimate.std_mm < _SUPPORTING * assumed.std_mm
+    limit = OVER_SHARPENED if supported else OVER_SHARPENED_ALONE
+    if trust.misled or excess.get(Expert.ECLARE, 0.0) < limit:
         return trust
     doubt = (
         f"the learned experts look over-sharpened: the slices are probably thinner than {trust.profile.label}"
         ", and those experts were trusted less; state a narrower --profile if you know it"
     )
-    warnings = trust.warnings if trust.misled else (*trust.warnings, doubt)
-    confidence = trust.confidence if trust.misled else 0.0
-    return replace(trust, confidence=confidence, misled=True, over_sharpened=True, warnings=warnings)
+    return replace(trust, confidence=0.0, misled=True, over_sharpened=True, warnings=(*trust.warnings, doubt))
 
 
 def profile_widths(
