@@ -18,23 +18,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 from gate_training import GateRun
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experts import fitted, scored_region
 from revoxel.core.compute import set_threads
 from revoxel.core.manifest import Case, Manifest, load_manifest, save_manifest
-from revoxel.core.metrics import psnr
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.core.volumes import read_volume
 from revoxel.experts.names import Expert
 from revoxel.experts.prepare import prepare
 from revoxel.experts.profiles import SliceProfile
+from revoxel.sagnef.comparison.volumes import read_case
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
 from revoxel.sagnef.gates import load_gate
+from revoxel.sagnef.regions import brain_region
 from revoxel.sagnef.stack import ExpertStack, ProfileWidths, intensity_of
 
 _FOLD = "without-GLI"
@@ -95,26 +93,20 @@ def one_axis_manifest(manifest: Path, target: Path) -> Path:
 def score_gate(study: Manifest, case: Case, checkpoint: Path, *, consistency: bool) -> dict[str, float]:
     """PSNR of a gate and of the expert that the training patient would choose."""
     gate = load_gate(checkpoint)
-    truth = read_volume(study.resolve(Path(str(case.hr)))).data
-    low = read_volume(study.resolve(case.lr))
-    experts = {e: read_volume(study.resolve(case.experts[e.value])) for e in Expert}
-    data = {expert: volume.data for expert, volume in experts.items()}
-    intensity = intensity_of(low, gate.protocol["intensity"])
-    low_on_high = experts[Expert.BSPLINE]
-    stack = ExpertStack(data, low_on_high.data, low_on_high.grid, case.axis, intensity)
-    problem = prepare(low, SliceProfile.gauss(1.0).with_std(case.profile.std_mm), 1.0)
+    volumes = read_case(study, case)
+    intensity = intensity_of(volumes.low, gate.protocol["intensity"])
+    low_on_high = volumes.experts[Expert.BSPLINE]
+    stack = ExpertStack(volumes.experts, low_on_high, volumes.grid, case.axis, intensity)
+    problem = prepare(volumes.low, SliceProfile.gauss(1.0).with_std(case.profile.std_mm), 1.0)
     scan = ScanData(problem.low, problem.problem.operator, case.profile.confidence)
     settings = FusionSettings(consistency=consistency, window=gate.window)
-    fused = fuse(
-        stack, gate.network, widths=ProfileWidths(*case.planes()), scan=scan, settings=settings
-    ).volume
-    region = scored_region(truth, case.separation_mm)
-    peak = float(np.percentile(truth[region], 99.9))
-
-    def decibels(volume: np.ndarray) -> float:
-        return psnr(fitted(volume, truth.shape), truth, region, data_range=peak)
-
-    return {"sagnef": decibels(fused), "expert": decibels(data[_REFERENCE_EXPERT])}
+    widths = ProfileWidths(*case.planes())
+    fused = fuse(stack, gate.network, widths=widths, scan=scan, settings=settings).volume
+    region = brain_region(volumes.truth, volumes.margin)
+    compared = {"sagnef": fused, "expert": volumes.experts[_REFERENCE_EXPERT]}
+    return {
+        name: region.score(volumes.cut(volume), volumes.truth).psnr_db for name, volume in compared.items()
+    }
 
 
 def run_variant(name: str, seed: int, manifest: Path, out: Path) -> dict[str, dict[str, float]]:

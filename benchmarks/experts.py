@@ -11,7 +11,7 @@ the truth there.
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +21,39 @@ from rich.table import Table
 from training_set import Places, Row, make_case
 
 from revoxel.core.compute import set_threads
-from revoxel.core.intensity import foreground_mask
-from revoxel.core.metrics import Scores, dilated_mask, score
+from revoxel.core.geometry import Grid
+from revoxel.core.metrics import Scores
 from revoxel.core.provenance import read_sidecar
-from revoxel.core.volumes import read_volume, volume_sidecar
+from revoxel.core.volumes import Volume, read_volume, volume_sidecar
 from revoxel.experts.names import Expert
+from revoxel.sagnef.comparison.volumes import truth_on_grid
+from revoxel.sagnef.regions import brain_region, margin_voxels
 
 GOAL_ROWS = ("GLI-t1c", "MRGd-t1c", "GLI-t2f", "p07-t2f", "p19-t2f")
 
 
-def scored_region(truth: NDArray[np.float32], separation_voxels: float) -> NDArray[np.bool_]:
-    """Foreground of the truth, grown by the slice separation."""
-    return dilated_mask(foreground_mask(truth), math.ceil(separation_voxels))
-
-
-def fitted(data: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An expert's volume cut to the truth, whose first voxel it shares."""
-    return data[tuple(slice(0, n) for n in shape)]
+def compare(
+    truth: Volume, volumes: Mapping[Expert, NDArray[np.float32]], grid: Grid, separation_mm: float
+) -> dict[Expert, Scores]:
+    """Scores of volumes on one grid, inside the brain grown by the slice separation."""
+    matched, known, _ = truth_on_grid(truth, grid)
+    region = brain_region(matched, margin_voxels(separation_mm, max(grid.spacing_mm)))
+    return {expert: region.score(volume[known], matched) for expert, volume in volumes.items()}
 
 
 def score_row(row: Row, places: Places) -> dict[Expert, tuple[Scores, float]]:
     """Scores and seconds of every expert on one simulated acquisition."""
     case = make_case(row, places)
-    truth = read_volume(places.out / str(case.hr)).data
-    region = scored_region(truth, row.spacing.nominal_mm)
-    results = {}
-    for expert in Expert:
-        path = places.out / case.experts[expert.value]
-        seconds = float(read_sidecar(volume_sidecar(path))["seconds"])
-        results[expert] = (score(fitted(read_volume(path).data, truth.shape), truth, region), seconds)
-    return results
+    paths = {expert: places.out / case.experts[expert.value] for expert in Expert}
+    read = {expert: read_volume(path) for expert, path in paths.items()}
+    scores = compare(
+        read_volume(places.out / str(case.hr)),
+        {expert: volume.data for expert, volume in read.items()},
+        read[Expert.BSPLINE].grid,
+        row.spacing.nominal_mm,
+    )
+    seconds = {expert: read_sidecar(volume_sidecar(path))["seconds"] for expert, path in paths.items()}
+    return {expert: (scores[expert], float(seconds[expert])) for expert in Expert}
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def evaluate(manifest: Path, out: Path, spacing: Spacing, fold: str, checkpoint:
 
 def _score(case: dict[str, Any]) -> Score:
     names = ("fold", "subject", "patient", "pulse", "spacing", "condition")
-    return Score(*(case[name] for name in names), rows=case["regions"][_REGION]["rows"])
+    return Score(**{name: case[name] for name in names}, rows=case["regions"][_REGION]["rows"])
 
 
 def markdown(scores: Sequence[Score]) -> str:

@@ -18,9 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from training_set import Places, Row, acquire
 
-from experts import GOAL_ROWS, fitted, scored_region
+from experts import GOAL_ROWS, compare
 from revoxel.core.compute import set_threads
-from revoxel.core.metrics import score
 from revoxel.core.volumes import Volume
 from revoxel.experts.names import Expert
 from revoxel.experts.profiles import SliceProfile
@@ -34,11 +33,10 @@ def psnr_when_told(
 ) -> list[str]:
     """Width that the experts were told, and PSNR of both learned experts."""
     truth, low = pair
-    region = scored_region(truth.data, row.spacing.nominal_mm)
     warm = places.warm / warm_folder(row.volume.patient)
     run = run_experts(ExpertRequest(volume=low, experts=_LEARNED, profile=told, warm_dir=warm))
-    volumes = (fitted(run.volumes[expert], truth.data.shape) for expert in _LEARNED)
-    scores = [f"{score(volume, truth.data, region).psnr_db:.2f}" for volume in volumes]
+    results = compare(truth, run.volumes, run.high_grid, row.spacing.nominal_mm)
+    scores = [f"{results[expert].psnr_db:.2f}" for expert in _LEARNED]
     return [f"{run.profile.std_mm:.2f}", " / ".join(scores)]
 
 

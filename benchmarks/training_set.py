@@ -71,7 +71,11 @@ class Row:
     def parse(cls, text: str) -> Row:
         """Read `VOLUME:AXIS:SPACING:VARIANT`."""
         name, axis, spacing, variant = text.split(":")
-        return cls(find_volume(name), int(axis), Spacing(spacing), Variant(variant))
+        volume = find_volume(name)
+        if int(axis) not in volume.axes:
+            msg = f"axis of {name} must be one of {volume.axes}, along which it is sharp, got {axis}."
+            raise argparse.ArgumentTypeError(msg)
+        return cls(volume, int(axis), Spacing(spacing), Variant(variant))
 
     @property
     def stem(self) -> str:

@@ -70,7 +70,10 @@ def test_separation_defaults_to_the_nominal_spacing(tmp_path: Path) -> None:
         ({"experts": ["SMORE", *EXPERTS]}, ["experts", "distinct", "SMORE"]),
         ({"cases": [_case("1"), _case("2", axis=3)]}, ["cases.1.axis (BraTS-GLI-2-000)"]),
         ({"cases": [_case("1"), _case("1")]}, ["cases.1.subject", "cases.0", "BraTS-GLI-1-000"]),
-        ({"cases": [_case("1"), _case("2", subject="BraTS-GLI-1-000", pulse="t2w")]}, ["cases.1.subject", "one patient"]),
+        (
+            {"cases": [_case("1"), _case("2", subject="BraTS-GLI-1-000", pulse="t2w")]},
+            ["cases.1.subject", "one patient"],
+        ),
         ({"cases": [_case("1"), _case("2", hr="1.nii.gz")]}, ["cases.1.hr", "'1.nii.gz'", "one patient"]),
         ({"cases": [_case("1", subject="../1")]}, ["cases.0.subject"]),
         ({"cases": [_case("1", sha256={"lr": "12"})]}, ["cases.0.sha256.lr", "'12'"]),

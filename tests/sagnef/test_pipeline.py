@@ -160,6 +160,9 @@ def test_stated_profile_is_believed_unless_the_scan_contradicts() -> None:
     assert doubt.misled
     assert doubt.profile.std_mm == pytest.approx(stated.std_mm / 1.5, rel=1e-3)
     assert "disagrees with the scan" in doubt.warnings[0]
+    narrow = judge_profile(stated, _estimate(stated.std_mm * 1.5))
+    assert narrow.profile.std_mm == pytest.approx(stated.std_mm * 1.5, rel=1e-3)
+    assert not narrow.misled
 
 
 def test_over_sharpened_experts_cost_the_profile_its_trust() -> None:

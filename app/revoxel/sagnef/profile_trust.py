@@ -36,7 +36,7 @@ class ProfileTrust:
     Args:
         profile: The profile that the slices most likely have; data consistency uses it.
         confidence: In that profile, from 0 to 1; 1 = known.
-        misled: The experts were told another one.
+        misled: The experts were told a wider one.
         over_sharpened: The experts themselves show that they were told too wide a profile.
         warnings: What speaks against it.
     """
@@ -74,8 +74,10 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
     )
     if estimate.confidence < OVERRULING_CONFIDENCE:
         return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
-    doubt += "; the experts that believed it were trusted less"
-    return ProfileTrust(estimate.profile, estimate.confidence, misled=True, warnings=(doubt,))
+    # Experts that were told too little restore too little; only too much makes them invent detail.
+    misled = stated.std_mm > estimate.std_mm
+    doubt += "; the experts that believed it were trusted less" if misled else ""
+    return ProfileTrust(estimate.profile, estimate.confidence, misled=misled, warnings=(doubt,))
 
 
 def judge_sharpness(

@@ -100,7 +100,7 @@ def read_case(manifest: Manifest, case: Case) -> CaseVolumes:
     experts = {expert: read_volume(path) for expert, path in paths.items()}
     check_same_grid({str(paths[expert]): volume.grid for expert, volume in experts.items()})
     grid = next(iter(experts.values())).grid
-    truth, known, notes = _on_grid(read_volume(manifest.resolve(case.hr or case.lr)), grid)
+    truth, known, notes = truth_on_grid(read_volume(manifest.resolve(case.hr or case.lr)), grid)
     data = {expert: volume.data for expert, volume in experts.items()}
     low = read_volume(manifest.resolve(case.lr))
     return CaseVolumes(case, paths, data, grid, truth, known, low, notes)
@@ -121,8 +121,21 @@ def read_tumour(path: Path, volumes: CaseVolumes) -> NDArray[np.bool_]:
     return volumes.cut(resample(marked, labels.grid, volumes.grid, order=1, fill=0) > 0.5)
 
 
-def _on_grid(truth: Volume, grid: Grid) -> tuple[NDArray[np.float32], tuple[slice, ...], tuple[str, ...]]:
-    """The truth where it and the experts' grid overlap, that part of the grid, and what had to be done."""
+def truth_on_grid(
+    truth: Volume, grid: Grid
+) -> tuple[NDArray[np.float32], tuple[slice, ...], tuple[str, ...]]:
+    """The truth on the voxels of the experts.
+
+    Args:
+        truth: The truth on its own grid.
+        grid: Grid of the experts.
+
+    Returns:
+        The truth where both overlap, that part of the experts' grid, and what had to be done.
+
+    Raises:
+        ValueError: If they lie too far apart or do not overlap.
+    """
     _, offset = whole_voxel_shift(truth.grid, grid)
     if offset > MAX_TOLERANCE_VOXELS:
         msg = (
