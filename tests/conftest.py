@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: real data where it lies, a small synthetic brain, one thread per worker."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -29,6 +31,15 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """A bundle's logging.conf replaces the handlers of the root logger."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

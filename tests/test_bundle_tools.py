@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -39,15 +37,6 @@ from revoxel.core.pulses import Pulse, Spacing
 NAMES = [f"sagnef_{spacing}_{pulse}" for spacing in Spacing for pulse in Pulse]
 SCHEMA = configs_root() / "metadata_schema.json"
 TINY = {"epochs": 1, "wf": 8, "patch_size": [32, 32, 32], "patches_per_volume": 1, "validation_patches": 1}
-
-
-@pytest.fixture(autouse=True)
-def quiet_logging() -> Iterator[None]:
-    """A bundle's logging.conf replaces the handlers of the root logger."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="module")

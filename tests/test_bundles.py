@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sagnef_{spacing}_{pulse}" for spacing in Spacing for pulse in Pulse]
 SOURCES = {source.name: source for source in bundle_sources(ROOT / "configs")}
 VERSIONS = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}
-
-
-@pytest.fixture(autouse=True)
-def quiet_logging() -> Iterator[None]:
-    """A bundle's logging.conf replaces the handlers of the root logger."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
 
 
 def test_sources_and_bundles_are_the_twelve() -> None:
