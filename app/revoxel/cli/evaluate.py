@@ -21,34 +21,46 @@ from revoxel.cli.parsing import parse_choices
 from revoxel.cli.progress import stage_bars
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from revoxel.sagnef.comparison.plan import EvaluationPlan
+    from revoxel.sagnef.comparison.run import Evaluation
+
+
+FoldOption = Annotated[str, typer.Option(help="Fold whose test patients are scored; several by commas.")]
+OutOption = Annotated[Path, typer.Option("-o", "--out", help="Output folder; finished cases in it are kept.")]
+NamesOption = Annotated[str, typer.Option(help="By commas.", metavar="A,B,..")]
+ModelDataOption = Annotated[
+    Path | None,
+    typer.Option(help="Output root of the training: the best gate of every spacing, pulse and fold."),
+]
+CkptOption = Annotated[Path | None, typer.Option(help="One gate, instead of --model-data.")]
+ControlOption = Annotated[
+    Path | None, typer.Option(help="Gate on fewer experts (such as B-spline and the best): control row.")
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Tumour labels: path with {patient}, {subject}, {timepoint} or {pulse}.", metavar="TEMPLATE"
+    ),
+]
+SeenOption = Annotated[
+    bool, typer.Option("--allow-seen", help="Score patients that the gate was trained on, and mark them.")
+]
 
 
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Manifest with truths, experts and folds.")],
-    fold: Annotated[str, typer.Option(help="Fold whose test patients are scored; several by commas.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder; finished cases in it are kept.")],
-    spacings: Annotated[str, typer.Option(help="By commas.", metavar="A,B,..")] = "3mm,5mm,7mm",
-    pulses: Annotated[str, typer.Option(help="By commas.", metavar="A,B,..")] = "t1c,t1n,t2f,t2w",
-    model_data: Annotated[
-        Path | None,
-        typer.Option(help="Output root of the training: the best gate of every spacing, pulse and fold."),
-    ] = None,
-    ckpt: Annotated[Path | None, typer.Option(help="One gate, instead of --model-data.")] = None,
-    control_ckpt: Annotated[
-        Path | None, typer.Option(help="Gate on fewer experts (such as B-spline and the best): control row.")
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Tumour labels: path with {patient}, {subject}, {timepoint} or {pulse}.", metavar="TEMPLATE"
-        ),
-    ] = None,
-    allow_seen: Annotated[
-        bool, typer.Option("--allow-seen", help="Score patients that the gate was trained on, and mark them.")
-    ] = False,
+    fold: FoldOption,
+    out: OutOption,
+    spacings: NamesOption = "3mm,5mm,7mm",
+    pulses: NamesOption = "t1c,t1n,t2f,t2w",
+    model_data: ModelDataOption = None,
+    ckpt: CkptOption = None,
+    control_ckpt: ControlOption = None,
+    labels: LabelsOption = None,
+    allow_seen: SeenOption = False,
     exact: ExactOption = False,
     memory_gb: MemoryOption = 1.0,
     dry_run: DryRunOption = False,
@@ -72,7 +84,7 @@ def evaluate(
 
     from revoxel.core.compute import resolve_device, set_threads
     from revoxel.core.pulses import Pulse, Spacing
-    from revoxel.sagnef.comparison.outputs import console_tables, save_evaluation
+    from revoxel.sagnef.comparison.outputs import save_evaluation
     from revoxel.sagnef.comparison.plan import EvaluationRequest, plan_evaluation
     from revoxel.sagnef.comparison.rows import RowSettings
     from revoxel.sagnef.comparison.run import run_evaluation
@@ -104,6 +116,16 @@ def evaluate(
     with stage_bars() as progress:
         evaluation = run_evaluation(plan, progress)
     paths = save_evaluation(plan, evaluation, shlex.join(["revoxel", *sys.argv[1:]]))
+    _tell(console, plan, evaluation, paths)
+    if evaluation.failures:
+        raise typer.Exit(1)
+
+
+def _tell(
+    console: "Console", plan: "EvaluationPlan", evaluation: "Evaluation", paths: dict[str, Path]
+) -> None:
+    from revoxel.sagnef.comparison.outputs import console_tables
+
     for table in console_tables(plan, evaluation):
         console.print(table.for_console())
         console.print(table.note, style="dim", soft_wrap=True)
@@ -113,8 +135,6 @@ def evaluate(
         typer.secho(f"warning: {note}", err=True, fg="yellow")
     for name, reason in evaluation.failures.items():
         typer.secho(f"failed: {name}: {reason}", err=True, fg="red")
-    if evaluation.failures:
-        raise typer.Exit(1)
 
 
 def _listed(text: str, option: str) -> list[str]:
