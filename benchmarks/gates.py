@@ -29,7 +29,8 @@ from revoxel.core.pulses import Pulse, Spacing
 from revoxel.sagnef.gates import adopt_checkpoint, bundle_name
 
 SHIPPED = "all"
-_N_STEPS = 700
+# Optimiser steps, patches per volume and epoch, epochs between validations; 5 mm has twice as many rows.
+_LENGTH = {Spacing.mm3: (500, 5, 5), Spacing.mm5: (800, 4, 3), Spacing.mm7: (500, 5, 5)}
 _RECIPE: dict[str, object] = {
     "batch_size": 2,
     "learning_rate": 0.002,
@@ -62,8 +63,10 @@ class Score:
 
 def gate_run(manifest: Path, out: Path, spacing: Spacing, fold: str) -> GateRun:
     """The training of one gate."""
+    n_steps, n_patches, interval = _LENGTH[spacing]
+    recipe = {**_RECIPE, "patches_per_volume": n_patches, "val_interval": interval}
     return GateRun(
-        manifest, out / "gates", spacing, Pulse.t1c, fold, tuple(Pulse), (Pulse.t2f,), _N_STEPS, _RECIPE
+        manifest, out / "gates", spacing, Pulse.t1c, fold, tuple(Pulse), (Pulse.t2f,), n_steps, recipe
     )
 
 
@@ -97,9 +100,10 @@ def figures(name: str, shipped: GateRun, scores: Iterable[Score]) -> str:
     study = load_manifest(shipped.manifest)
     fold = study.fold(SHIPPED)
     n_cases = len(study.select(fold.train, shipped.spacing, shipped.train_pulses))
+    recipe = " ".join(f"--{key} {value}" for key, value in shipped.overrides.items())
     text = [_INTRODUCTION.format(
         train=", ".join(fold.train), val=", ".join(fold.val), n_cases=n_cases, epochs=shipped.epochs,
-        spacing=shipped.spacing, recipe=" ".join(f"--{key} {value}" for key, value in _RECIPE.items()),
+        spacing=shipped.spacing, recipe=recipe,
     )]  # fmt: skip
     own = [score for score in scores if bundle_name(Pulse(score.pulse), Spacing(score.spacing)) == name]
     for fold_name in dict.fromkeys(score.fold for score in own):
@@ -125,7 +129,8 @@ Experts started from warm weights that had not seen the patient. Two patients ar
 claims.
 
 `python benchmarks/gates.py SET/kfolds_manifest.json -o OUT` trains and scores; its line for the shipped
-weights has `--fold all --epochs {epochs} --schedule cosine {recipe}` and all pulses as `--train_pulses`.
+weights has all pulses as `--train_pulses` and
+`--fold all --epochs {epochs} --schedule cosine {recipe}`; the epoch with the lowest validation loss is kept.
 
 PSNR in dB / SSIM (3D Gaussian window 7, sigma 1.5) inside the brain dilated by {spacing}; range = 99.9
 percentile of the truth there. Every column is one volume and one seed.

@@ -180,6 +180,20 @@ def test_over_sharpened_experts_cost_the_profile_its_trust() -> None:
         assert "over-sharpened" in doubt.warnings[0]
 
 
+def test_experts_that_are_not_over_sharpened_defend_a_stated_profile() -> None:
+    stated, estimate = SliceProfile.gauss(5.0), _estimate(1.6)
+    overruled = judge_profile(stated, estimate)
+    assert overruled.misled
+    assert judge_sharpness(overruled, {}, estimate, stated) is overruled
+    assert judge_sharpness(overruled, {Expert.ECLARE: 0.3}, estimate, stated) is overruled
+    trust = judge_sharpness(overruled, {Expert.ECLARE: 0.02}, estimate, stated)
+    assert not trust.misled
+    assert trust.profile is stated
+    assert "it was kept" in trust.warnings[0]
+    share = stated.std_mm / 5.0
+    assert profile_widths(estimate, stated, 5.0, trust).planes() == pytest.approx((share, share, 0.85))
+
+
 def test_gate_is_told_that_over_sharpened_experts_assumed_too_much() -> None:
     estimate, assumed = _estimate(2.0), SliceProfile.gauss(2.0 * 2.3548)
     trust = judge_sharpness(judge_profile(None, estimate), {Expert.ECLARE: 0.4}, estimate, assumed)

@@ -22,6 +22,10 @@ OVERRULING_CONFIDENCE = 0.6
 #: it does not; between the values seen at right and at wrong widths.
 OVER_SHARPENED = 0.22
 OVER_SHARPENED_ALONE = 0.35
+#: Excess sharpness below which the experts speak for a stated profile that the estimate contradicts, and how
+#: far it is then trusted.
+NOT_SHARPENED = 0.15
+_DEFENDED_CONFIDENCE = 0.85
 #: An estimate below this share of the assumed width suggests thinner slices.
 _SUPPORTING = 0.9
 #: What a gate is then told: true over assumed width, and how sure that is; typical of such cases in training.
@@ -38,6 +42,7 @@ class ProfileTrust:
         confidence: In that profile, from 0 to 1; 1 = known.
         misled: The experts were told a wider one.
         over_sharpened: The experts themselves show that they were told too wide a profile.
+        defended: The experts themselves show that the stated profile is not too wide, against the estimate.
         warnings: What speaks against it.
     """
 
@@ -45,6 +50,7 @@ class ProfileTrust:
     confidence: float
     misled: bool = False
     over_sharpened: bool = False
+    defended: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -92,8 +98,11 @@ def judge_sharpness(
         assumed: What the experts assumed.
 
     Returns:
-        The same, or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened.
+        The same; or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened; or
+        trust in a stated profile that the estimate had overruled, if ECLARE is not.
     """
+    if trust.misled and excess.get(Expert.ECLARE, NOT_SHARPENED) < NOT_SHARPENED:
+        return _defended(trust, assumed)
     supported = not estimate.trusted or estimate.std_mm < _SUPPORTING * assumed.std_mm
     limit = OVER_SHARPENED if supported else OVER_SHARPENED_ALONE
     if trust.misled or excess.get(Expert.ECLARE, 0.0) < limit:
@@ -103,6 +112,16 @@ def judge_sharpness(
         ", and those experts were trusted less; state a narrower --profile if you know it"
     )
     return replace(trust, confidence=0.0, misled=True, over_sharpened=True, warnings=(*trust.warnings, doubt))
+
+
+def _defended(trust: ProfileTrust, stated: SliceProfile) -> ProfileTrust:
+    doubt = (
+        f"the scan suggests thinner slices than the stated profile {stated.label}, but the experts that "
+        "believed it are not over-sharpened: it was kept"
+    )
+    return replace(
+        trust, profile=stated, confidence=_DEFENDED_CONFIDENCE, misled=False, defended=True, warnings=(doubt,)
+    )
 
 
 def profile_widths(
@@ -116,7 +135,8 @@ def profile_widths(
         separation_mm: Distance between slice centres.
         trust: In the profile in use.
     """
-    estimated_mm = estimate.std_mm if estimate.trusted else assumed.std_mm
+    believed = estimate.trusted and not trust.defended
+    estimated_mm = estimate.std_mm if believed else assumed.std_mm
     confidence = trust.confidence
     if trust.over_sharpened:
         estimated_mm = min(estimated_mm, _TRUE_OVER_ASSUMED * assumed.std_mm)
