@@ -131,12 +131,12 @@ def test_model_spacing_must_suit_the_slices() -> None:
         check_spacing(Spacing("5mm"), 8.0, allow_extrapolation=False)
 
 
-def _estimate(std_mm: float, *, trusted: bool = True) -> ProfileEstimate:
+def _estimate(std_mm: float, *, trusted: bool = True, confidence: float = 0.9) -> ProfileEstimate:
     return ProfileEstimate(
         SliceProfile.gauss(std_mm * 2.3548),
         std_mm,
         (0.9 * std_mm, 1.1 * std_mm),
-        0.9 if trusted else 0.1,
+        confidence if trusted else 0.1,
         (),
         trusted,
     )
@@ -192,6 +192,15 @@ def test_experts_that_are_not_over_sharpened_defend_a_stated_profile() -> None:
     assert "it was kept" in trust.warnings[0]
     share = stated.std_mm / 5.0
     assert profile_widths(estimate, stated, 5.0, trust).planes() == pytest.approx((share, share, 0.85))
+
+
+def test_experts_settle_what_an_unsure_estimate_only_doubts() -> None:
+    stated, estimate = SliceProfile.gauss(5.0), _estimate(1.6, confidence=0.4)
+    doubted = judge_profile(stated, estimate)
+    assert doubted.profile is stated
+    assert doubted.confidence < 0.85
+    assert judge_sharpness(doubted, {Expert.ECLARE: 0.2}, estimate, stated) is doubted
+    assert judge_sharpness(doubted, {Expert.ECLARE: 0.02}, estimate, stated).defended
 
 
 def test_gate_is_told_that_over_sharpened_experts_assumed_too_much() -> None:

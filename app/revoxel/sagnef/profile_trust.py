@@ -40,6 +40,7 @@ class ProfileTrust:
     Args:
         profile: The profile that the slices most likely have; data consistency uses it.
         confidence: In that profile, from 0 to 1; 1 = known.
+        contradicted: The scan suggests thinner slices than the user stated.
         misled: The experts were told a wider one.
         over_sharpened: The experts themselves show that they were told too wide a profile.
         defended: The experts themselves show that the stated profile is not too wide, against the estimate.
@@ -48,6 +49,7 @@ class ProfileTrust:
 
     profile: SliceProfile
     confidence: float
+    contradicted: bool = False
     misled: bool = False
     over_sharpened: bool = False
     defended: bool = False
@@ -78,12 +80,14 @@ def judge_profile(stated: SliceProfile | None, estimate: ProfileEstimate) -> Pro
         f"the stated profile {stated.label} (std {stated.std_mm:.2f} mm) disagrees with the scan, which "
         f"suggests {estimate.std_mm:.2f} mm: leave out --profile unless you know better"
     )
-    if estimate.confidence < OVERRULING_CONFIDENCE:
-        return ProfileTrust(stated, max(0.0, 1.0 - disagreement), warnings=(doubt,))
     # Experts that were told too little restore too little; only too much makes them invent detail.
-    misled = stated.std_mm > estimate.std_mm
-    doubt += "; the experts that believed it were trusted less" if misled else ""
-    return ProfileTrust(estimate.profile, estimate.confidence, misled=misled, warnings=(doubt,))
+    too_wide = stated.std_mm > estimate.std_mm
+    if estimate.confidence < OVERRULING_CONFIDENCE:
+        return ProfileTrust(stated, max(0.0, 1.0 - disagreement), contradicted=too_wide, warnings=(doubt,))
+    doubt += "; the experts that believed it were trusted less" if too_wide else ""
+    return ProfileTrust(
+        estimate.profile, estimate.confidence, contradicted=too_wide, misled=too_wide, warnings=(doubt,)
+    )
 
 
 def judge_sharpness(
@@ -99,9 +103,9 @@ def judge_sharpness(
 
     Returns:
         The same; or no trust in the profile if ECLARE, the expert that suffers most, is over-sharpened; or
-        trust in a stated profile that the estimate had overruled, if ECLARE is not.
+        trust in a stated profile that the estimate contradicts, if ECLARE is not.
     """
-    if trust.misled and excess.get(Expert.ECLARE, NOT_SHARPENED) < NOT_SHARPENED:
+    if trust.contradicted and excess.get(Expert.ECLARE, NOT_SHARPENED) < NOT_SHARPENED:
         return _defended(trust, assumed)
     supported = not estimate.trusted or estimate.std_mm < _SUPPORTING * assumed.std_mm
     limit = OVER_SHARPENED if supported else OVER_SHARPENED_ALONE
