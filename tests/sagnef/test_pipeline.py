@@ -49,6 +49,10 @@ def test_every_promised_file_is_written(scan, tmp_path) -> None:
         "sub-01_t1c_sagnef.png",
         "sub-01_t1c_weights.nii.gz",
     ]
+    named = json.loads(result.paths.record.read_text())["outputs"]
+    assert named.pop("experts") == {}  # these experts keep nothing
+    assert all((tmp_path / "out" / name).is_file() for name in named.values())
+    assert named["fused"] == "sub-01_t1c_sagnef.nii.gz"
     weights = nibabel.load(result.paths.weights).get_fdata()
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-5)
     entropy = nibabel.load(result.paths.entropy).get_fdata()

@@ -47,6 +47,7 @@ def test_result_gets_the_name_that_was_asked_for(request_) -> None:
     record = json.loads(result.paths.record.read_text())
     assert record["fusion"] == "gate"
     assert set(record["inputs"]) == {"lr", *Expert}
+    assert record["outputs"]["fused"] == request_.out.name
 
 
 def test_untrained_gate_gives_its_simplex_start(request_) -> None:

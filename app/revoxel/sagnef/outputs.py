@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from revoxel.core.volumes import Volume
+    from revoxel.experts.names import Expert
     from revoxel.sagnef.fusion import Fused
     from revoxel.sagnef.naming import OutputPaths
     from revoxel.sagnef.planning import Plan
@@ -45,6 +46,21 @@ class Result:
     stack: ExpertStack
     paths: OutputPaths
     record: dict[str, Any]
+
+
+def output_names(paths: OutputPaths, experts: Mapping[Expert, Path] | None = None) -> dict[str, Any]:
+    """File names by what they hold, for the JSON: a reader needs to guess none.
+
+    Args:
+        paths: Where results go.
+        experts: Volumes of experts that lie there too.
+
+    Returns:
+        Names relative to the record's folder; `experts` has one per expert that was kept.
+    """
+    kinds = ("fused", "weights", "dominant", "entropy", "figure")
+    kept = {expert.value: path.name for expert, path in (experts or {}).items()}
+    return {**{kind: getattr(paths, kind).name for kind in kinds}, "experts": kept}
 
 
 def prepare_folder(paths: OutputPaths, *, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from revoxel.experts.estimate_profile import ProfileEstimate, estimate_profile
 from revoxel.experts.names import Expert
 from revoxel.experts.run import ExpertRequest, ExpertRun, run_experts
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
-from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
+from revoxel.sagnef.outputs import Result, fusion_record, output_names, prepare_folder, save_fusion
 from revoxel.sagnef.planning import Plan, SuperresolveSettings, plan_superresolve
 from revoxel.sagnef.profile_trust import (
     ProfileTrust,
@@ -101,6 +101,7 @@ def carry_out(
         **_experts_record(experts),
         "profile": profile_record(experts.profile, estimate, trust, stated=settings.profile is not None),
         **fusion_record(fused, stack),
+        "outputs": output_names(plan.paths, experts.paths),
     }
     record["warnings"] = [*plan.warnings, *trust.warnings, *record["warnings"]]
     record["seconds"]["all"] = round(time.perf_counter() - start, 1)

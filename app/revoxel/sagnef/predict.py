@@ -21,7 +21,7 @@ from revoxel.experts.slices import SliceOperator
 from revoxel.sagnef.fusion import FusionSettings, ScanData, fuse
 from revoxel.sagnef.gates import load_gate
 from revoxel.sagnef.naming import OutputPaths
-from revoxel.sagnef.outputs import Result, fusion_record, prepare_folder, save_fusion
+from revoxel.sagnef.outputs import Result, fusion_record, output_names, prepare_folder, save_fusion
 from revoxel.sagnef.planning import FusionChoice, FusionKind, check_spacing, choose_fusion
 from revoxel.sagnef.profile_trust import (
     judge_profile,
@@ -191,6 +191,7 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
         **_record(request, choice, separation_mm, stack.axis),
         "profile": profile_record(assumed, estimate, trust, stated=False),
         **fusion_record(fused, stack),
+        "outputs": output_names(paths),
     }
     record["warnings"] = [*low.notes, *choice.warnings, *trust.warnings, *notes, *record["warnings"]]
     save_fusion(fused, stack, low, paths, record, overwrite=request.overwrite)
