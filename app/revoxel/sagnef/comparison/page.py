@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-from html import escape
 from typing import TYPE_CHECKING
 
-from revoxel.core.volumes import RESEARCH_USE
+from revoxel.core.html_page import content_policy, data_uri, render_page
 from revoxel.experts.names import Expert
 from revoxel.sagnef.baselines import Baseline
 from revoxel.sagnef.comparison.rows import FusionRow
+from revoxel.sagnef.comparison.summary import CLAIMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from revoxel.sagnef.comparison.tables import PlainTable
 
@@ -39,19 +38,6 @@ ROW_MEANINGS: dict[str, str] = {
     "(mostly luck of signs)",
 }
 
-# Columns of sentences are set flush left.
-_LONG = 60
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; color: #111 }
-table { border-collapse: collapse; margin: .4rem 0; font-size: 13px }
-th, td { padding: .18rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
-th:first-child, td:first-child { text-align: left; white-space: nowrap }
-table.text td, table.text th { text-align: left; vertical-align: top }
-tr.claimed { background: #fdf3d8 } tr.oracle { background: #eee; color: #555 }
-h2 { margin: 2rem 0 .2rem; font-size: 1.15rem } p.note { color: #555; font-size: 13px; margin: .2rem 0 }
-img { max-width: 100% } .scroll { overflow-x: auto } .warning { color: #a40000 }
-"""
-
 
 def page(
     title: str,
@@ -72,36 +58,26 @@ def page(
     Returns:
         HTML.
     """
-    parts = [f"<h1>{escape(title)}</h1>", f"<p class=note>{RESEARCH_USE}</p>"]
-    parts += [f"<p class=warning>{escape(problem)}</p>" for problem in problems]
-    if picture:
-        encoded = base64.b64encode(picture).decode("ascii")
-        parts.append(f'<img alt="gain over the best expert" src="data:image/png;base64,{encoded}">')
-    parts += map(_table, tables)
-    parts += ["<h2>Rows</h2>", _pairs(ROW_MEANINGS), "<h2>Made from</h2>", _pairs(facts)]
-    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    return render_page(
+        "revoxel.sagnef.comparison",
+        "evaluation.html.jinja",
+        policy=content_policy(),
+        title=title,
+        problems=list(problems),
+        picture=data_uri(picture, "image/png") if picture else "",
+        tables=list(tables),
+        row_kind=row_kind,
+        meanings=ROW_MEANINGS,
+        facts=facts,
+    )
 
 
-def _table(table: PlainTable) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join(_row(cells) for cells in table.rows)
-    kind = " class=text" if max((len(cells[-1]) for cells in table.rows), default=0) > _LONG else ""
-    note = f"<p class=note>{escape(table.note)}</p>" if table.note else ""
-    body = f"<div class=scroll><table{kind}><tr>{head}</tr>{rows}</table></div>"
-    return f"<h2>{escape(table.title)}</h2>{note}{body}"
+def row_kind(cells: Sequence[str]) -> str:
+    """How a row is set apart: `claimed` for what the method stands for, `oracle` for what sees the truth.
 
-
-def _row(cells: tuple[str, ...]) -> str:
-    name = cells[0].rpartition(": ")[2] if not cells[0].startswith("oracle") else "oracle"
-    kind = "oracle" if name == "oracle" else "claimed" if name in _CLAIMED else ""
-    marked = f" class={kind}" if kind else ""
-    return f"<tr{marked}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-
-
-def _pairs(pairs: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in pairs.items())
-    return f"<table class=text>{rows}</table>"
-
-
-_CLAIMED = {FusionRow.STRICT, FusionRow.RESIDUAL, FusionRow.CONSISTENT, FusionRow.SUPERRESOLVE}
+    Args:
+        cells: Of a table of methods; the first names the row.
+    """
+    if cells[0].startswith("oracle"):
+        return "oracle"
+    return "claimed" if cells[0].rpartition(": ")[2] in CLAIMED else ""
