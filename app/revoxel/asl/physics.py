@@ -1,7 +1,7 @@
 r"""What an ASL scan measures: the difference signal of PCASL, CASL, PASL and VSASL, and what it can tell.
 
-With $f$ = CBF / 6000 in ml/g/s and T1 of tissue taken as that of blood (Alsop 2015, Woods 2024), as a fraction
-of the tissue's equilibrium magnetisation M0:
+With $f$ = CBF / 6000 in ml/g/s and T1 of tissue taken as that of blood (Alsop 2015, Woods 2024), in units
+of the equilibrium magnetisation M0 of tissue:
 
 - (P)CASL (Buxton 1998, single compartment):
   $\frac{2 \alpha f T_1}{\lambda} \max(0, e^{-\max(PLD, ATT)/T_1} - e^{-(LD + PLD)/T_1})$
