@@ -39,6 +39,7 @@ VERBS = (
     Verb("simulate", SLICES, "Make a thick-slice scan from a high-resolution one."),
     Verb("experts", SLICES, "Run the super-resolution experts, on a scan or on all rows of a manifest."),
     Verb("manifest", STUDIES, "Find, check and list a study's volumes; patient-wise folds."),
+    Verb("cohort", STUDIES, "Many subjects: a verb on every row of a manifest, here or on a cluster."),
     Verb("train", MODELS, "Train one gate per spacing, pulse and fold; continue, score, summarise."),
     Verb("evaluate", MODELS, "Score a gate beside every baseline on the test patients of a fold."),
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),

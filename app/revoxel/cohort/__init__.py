@@ -1,1 +1,1 @@
-"""Many subjects: the verbs of one scan mapped over a manifest, on this machine or a cluster (Dask)."""
+"""Many subjects: the same verbs, mapped over a manifest by dask.distributed, here or on a cluster."""

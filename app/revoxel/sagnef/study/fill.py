@@ -126,7 +126,7 @@ def fill_experts(path: Path, settings: FillSettings, progress: Progress) -> Fill
                 if not free:
                     filled.elsewhere.append(row_name(case))
                     continue
-                run = _run(manifest, case, experts, settings, progress)
+                run = run_row(manifest, case, experts, settings, progress)
                 _keep(path, manifest, case, run)
                 filled.made[row_name(case)] = len(run.paths)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -160,9 +160,29 @@ def _claimed(stem: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _run(
-    manifest: Manifest, case: Case, experts: tuple[Expert, ...], settings: FillSettings, progress: Progress
+def run_row(
+    manifest: Manifest,
+    case: Case,
+    experts: tuple[Expert, ...],
+    settings: FillSettings,
+    progress: Progress | None = None,
 ) -> ExpertRun:
+    """Make experts of one row, with the row's slice profile; the manifest stays as it is.
+
+    Args:
+        manifest: Where the files are.
+        case: The row.
+        experts: Which experts.
+        settings: How to make them.
+        progress: Called with a stage and its share done.
+
+    Returns:
+        The volumes and their files.
+
+    Raises:
+        ValueError: If the scan cannot be used, or is not the one that was listed.
+        OSError: If a file cannot be read or written.
+    """
     low = _scan(manifest, case)
     stem = _stem(manifest, case, settings)
     request = ExpertRequest(

@@ -1,0 +1,56 @@
+"""Options of the verbs that run on workers: which ones, and how much of them a task gets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CLUSTER = "Where tasks run"
+
+SchedulerOption = Annotated[
+    str,
+    typer.Option(
+        help="local: processes here; tcp://host:port: a running dask scheduler; slurm, pbs, lsf: jobs.",
+        metavar="local|tcp://HOST:PORT|slurm|pbs|lsf",
+        rich_help_panel=CLUSTER,
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Most workers; default: as many as fit here, 10 in a queue.", rich_help_panel=CLUSTER
+    ),
+]
+CoresOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processor threads of a task; default: up to 4.", rich_help_panel=CLUSTER),
+]
+GpusOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="GPUs of a worker; default here: 1 where there are any.", rich_help_panel=CLUSTER
+    ),
+]
+WorkerMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory of a worker; default: an equal share here, 16GB in a queue.",
+        metavar="16GB",
+        rich_help_panel=CLUSTER,
+    ),
+]
+QueueOption = Annotated[str | None, typer.Option(help="Queue or partition.", rich_help_panel=CLUSTER)]
+WalltimeOption = Annotated[
+    str | None,
+    typer.Option(help="Longest time of a job in a queue.", metavar="12:00:00", rich_help_panel=CLUSTER),
+]
+ClusterConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML with dask's own configuration: section jobqueue for a queue.", rich_help_panel=CLUSTER
+    ),
+]
+AttemptsOption = Annotated[
+    int,
+    typer.Option(min=1, help="How often a task is begun when its worker dies.", rich_help_panel=CLUSTER),
+]

@@ -1,0 +1,231 @@
+"""`revoxel cohort`: the verbs of one scan, for a thousand, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from revoxel.cli.cluster_options import (
+    AttemptsOption,
+    ClusterConfigOption,
+    CoresOption,
+    GpusOption,
+    JobsOption,
+    QueueOption,
+    SchedulerOption,
+    WalltimeOption,
+    WorkerMemoryOption,
+)
+from revoxel.cli.errors import EXIT_CODE_INCOMPLETE
+from revoxel.cli.options import (
+    ColdOption,
+    ConsistencyOption,
+    DebugOption,
+    DeviceOption,
+    DryRunOption,
+    ExactOption,
+    ExtrapolationOption,
+    KeepExpertsOption,
+    MemoryOption,
+    OverwriteOption,
+    SeedOption,
+)
+from revoxel.cli.parsing import parse_voxel_mm
+from revoxel.cli.progress import stage_bars
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from revoxel.cohort.cluster import ClusterSettings
+    from revoxel.cohort.ledger import Ledger
+    from revoxel.cohort.plan import CohortPlan
+
+EXIT_CODE_STOPPED = 130
+_MOST_LINES = 20
+VERB = "What is done"
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+VerbOption = Annotated[
+    Literal["superresolve", "experts", "predict", "evaluate"],
+    typer.Option(help="What is done with every row of the manifest.", rich_help_panel=VERB),
+]
+LayoutOption = Annotated[
+    Literal["auto", "plain", "bids"],
+    typer.Option(help="plain: a folder per task; bids: derivatives; auto: bids for scans of a BIDS dataset."),
+]
+SizeOption = Annotated[
+    str,
+    typer.Option(help="Voxel size in mm; native: in-plane; auto: 1.0, of experts the truth's."),
+]
+CkptOption = Annotated[Path | None, typer.Option(help="Gate instead of the shipped one.")]
+
+
+@app.callback()
+def cohort() -> None:
+    """Many subjects: a manifest in, results for each row out, resumable, with an account of failures."""
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    manifest: Annotated[Path, typer.Argument(help="From revoxel cohort manifest or revoxel manifest.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Root of the results; finished ones are kept.")],
+    verb: VerbOption = "superresolve",
+    scheduler: SchedulerOption = "local",
+    jobs: JobsOption = None,
+    cores_per_worker: CoresOption = None,
+    gpus_per_worker: GpusOption = None,
+    memory: WorkerMemoryOption = None,
+    queue: QueueOption = None,
+    walltime: WalltimeOption = None,
+    cluster_config: ClusterConfigOption = None,
+    attempts: AttemptsOption = 3,
+    layout: LayoutOption = "auto",
+    fusion: Annotated[
+        Literal["gate", "simplex", "mean"],
+        typer.Option(help="simplex: one weight per expert for the volume."),
+    ] = "gate",
+    voxel_mm: SizeOption = "auto",
+    allow_extrapolation: ExtrapolationOption = False,
+    exact: ExactOption = False,
+    consistency: ConsistencyOption = True,
+    keep_experts: KeepExpertsOption = True,
+    cold: ColdOption = False,
+    ckpt: CkptOption = None,
+    memory_gb: MemoryOption = 1.0,
+    dry_run: DryRunOption = False,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run a verb on every row of a manifest: one task per subject, spacing and pulse.
+
+    What was made from the same files with the same settings is kept, so the same line continues an
+    interrupted run. A task that fails, or whose worker dies, does not stop the others: it is listed in
+    failures.csv, and the exit code is 1. cohort.json accounts for every task.
+
+    Example: revoxel cohort run study/manifest.json --verb superresolve -o out/cohort --dry-run
+
+    Example: revoxel cohort run manifest.json -o derivatives/revoxel --scheduler slurm --queue short
+    --walltime 04:00:00 --jobs 50 --memory 16GB
+    """
+    from revoxel.cohort.cluster import ClusterSettings
+    from revoxel.cohort.plan import Verb, VerbSettings, plan_cohort
+    from revoxel.sagnef.planning import FusionKind
+
+    refuse_foreign(context, verb)
+    cluster = ClusterSettings(
+        scheduler=scheduler,
+        jobs=jobs,
+        cores_per_worker=cores_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        memory=memory,
+        queue=queue,
+        walltime=walltime,
+        config=cluster_config,
+        attempts=attempts,
+        device=device,
+    )
+    settings = VerbSettings(
+        verb=Verb(verb),
+        out=out,
+        threads=cluster.threads,
+        fusion=FusionKind(fusion),
+        voxel_mm="auto" if voxel_mm == "auto" else parse_voxel_mm(voxel_mm),
+        allow_extrapolation=allow_extrapolation,
+        exact=exact,
+        consistency=consistency,
+        keep_experts=keep_experts,
+        cold=cold,
+        checkpoint=ckpt,
+        memory_gb=memory_gb,
+        device=cluster.task_device,
+        seed=seed,
+    )
+    with stage_bars() as progress:
+        plan = plan_cohort(
+            manifest, settings, layout=layout, overwrite=overwrite, progress=lambda s: progress("inputs", s)
+        )
+    _carry_out(plan, cluster, dry_run=dry_run)
+
+
+def refuse_foreign(context: typer.Context, verb: str) -> None:
+    """Refuse options that the verb would ignore.
+
+    Args:
+        context: Of the command.
+        verb: What is done.
+
+    Raises:
+        ValueError: If one was given.
+    """
+    from revoxel.cohort.plan import CHOICES, Verb
+
+    names = {"checkpoint": "ckpt"}
+    own = {names.get(name, name) for name in CHOICES[Verb(verb)]}
+    some = {names.get(name, name) for choices in CHOICES.values() for name in choices}
+    # By name: typer may carry a click of its own.
+    sources = {name: context.get_parameter_source(name) for name in some - own}
+    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        msg = f"{options} must not go with --verb {verb}, which has no use for it; leave it out."
+        raise ValueError(msg)
+
+
+def _carry_out(plan: CohortPlan, cluster: ClusterSettings, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from revoxel.cohort.board import Board
+    from revoxel.cohort.run import run_cohort
+
+    console = Console()
+    if dry_run:
+        _show_plan(plan, console)
+        return
+    # A batch system stops a job by SIGTERM: what is done is then kept as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Board(console, f"{plan.settings.verb}: {plan.path}") as board:
+            ledger = run_cohort(plan, cluster, board)
+    except KeyboardInterrupt:
+        typer.secho("stopped: what is done is kept, the same line goes on", err=True, fg="yellow")
+        raise typer.Exit(EXIT_CODE_STOPPED) from None
+    _show_end(ledger, console)
+
+
+def _show_plan(plan: CohortPlan, console: Console) -> None:
+    from revoxel.core.report import number_table
+
+    rows: dict[str, dict[str, float | str]] = {
+        task.name: {
+            "to do": "cannot run" if task.problem else ("run" if task.why else "-"),
+            "why": task.problem or task.why or "done before",
+            "folder": task.places.folder.as_posix(),
+        }
+        for task in plan.tasks
+    }
+    n_todo = sum(bool(task.why) for task in plan.tasks)
+    title = f"Dry run: {n_todo} of {len(plan.tasks)} tasks to do, nothing is written"
+    console.print(number_table(title, rows, first_column="task"))
+
+
+def _show_end(ledger: Ledger, console: Console) -> None:
+    from revoxel.cohort.board import counts_line
+    from revoxel.cohort.ledger import COHORT_FILE, FAILURES_FILE
+
+    console.print(counts_line(ledger))
+    failed = ledger.failed()
+    for name, entry in list(failed.items())[:_MOST_LINES]:
+        typer.secho(f"failed: {name}: {entry.reason}", err=True, fg="red")
+    if len(failed) > _MOST_LINES:
+        typer.secho(f"and {len(failed) - _MOST_LINES} more", err=True, fg="red")
+    console.print(f"account  {ledger.out / COHORT_FILE}", soft_wrap=True)
+    if failed:
+        console.print(f"failures {ledger.out / FAILURES_FILE}", soft_wrap=True)
+        raise typer.Exit(EXIT_CODE_INCOMPLETE)
