@@ -29,6 +29,7 @@ MAIN = "Main job"
 SLICES = "Slices and experts"
 STUDIES = "Studies"
 MODELS = "Models"
+SYSTEMS = "Other systems"
 
 VERBS = (
     Verb("demo", MAIN, "Start here: super-resolve a packaged brain, table and picture in minutes."),
@@ -43,6 +44,7 @@ VERBS = (
     Verb("train", MODELS, "Train one gate per spacing, pulse and fold; continue, score, summarise."),
     Verb("evaluate", MODELS, "Score a gate beside every baseline on the test patients of a fold."),
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
+    Verb("asl", SYSTEMS, "Perfusion: control/label pairs in, CBF and ATT maps out."),
 )
 
 EPILOG = """

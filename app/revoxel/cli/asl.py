@@ -1,0 +1,20 @@
+"""`revoxel asl`: perfusion from arterial spin labelling; one verb per module `revoxel.cli.asl_<verb>`.
+
+A verb is a plain typed function with heavy imports inside; it registers itself by an import and a line below.
+"""
+
+import typer
+
+from revoxel.cli.asl_quantify import quantify
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="ASL perfusion: control/label pairs in, CBF and ATT maps with their uncertainty out.",
+)
+app.command()(quantify)
+
+
+@app.callback()
+def asl() -> None:
+    """ASL perfusion: control/label pairs in, CBF and ATT maps with their uncertainty out."""
