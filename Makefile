@@ -11,7 +11,7 @@ export MKL_NUM_THREADS ?= $(THREADS)
 export OMP_WAIT_POLICY ?= PASSIVE
 export MPLBACKEND ?= Agg
 
-.PHONY: install demo test lint bench docs clean
+.PHONY: install demo test lint bench label label-test docs clean
 
 install: $(READY)
 
@@ -41,9 +41,39 @@ BENCHMARKS ?= $(addprefix benchmarks/,gate_inference.py ssim.py)
 bench: $(READY)
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
 
+# The MONAI Label server has an environment of its own: its requirements contradict those of the rest.
+LABEL_VENV := .venv-label
+LABEL_BIN := $(LABEL_VENV)/bin
+LABEL_READY := $(LABEL_VENV)/.ready
+SAMPLE := out/label/study
+STUDIES ?= $(SAMPLE)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+export MONAI_LABEL_SESSION_PATH ?= $(CURDIR)/out/label/sessions
+
+$(LABEL_READY): requirements/monailabel.txt pyproject.toml setup.py
+	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; use make PYTHON=python3.11')"
+	test -x $(LABEL_BIN)/python || $(PYTHON) -m venv $(LABEL_VENV)
+	$(LABEL_BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(LABEL_BIN)/python -m pip install --quiet --no-deps -r requirements/monailabel.txt
+	$(LABEL_BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+label: $(LABEL_READY)
+	@test "$(STUDIES)" != "$(SAMPLE)" || $(LABEL_BIN)/python -m revoxel.label.sample $(SAMPLE)
+	@echo "Server: http://$(HOST):$(PORT) with the scans of $(STUDIES); Ctrl-C stops it."
+	@echo "3D Slicer: module MONAI Label, server http://$(HOST):$(PORT), Next Sample, model sagnef, Run."
+	@echo "The result is $(STUDIES)/labels/sagnef/ID.nii.gz (File, Add Data); see docs/slicer.md."
+	$(LABEL_BIN)/python -m monailabel.main start_server --app app --studies $(STUDIES) --host $(HOST) --port $(PORT)
+
+# The real server, driven by the real client. Without monailabel its tests would be skipped: that fails here.
+label-test: $(LABEL_READY)
+	$(LABEL_BIN)/python -c "import monailabel.client"
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(LABEL_BIN)/python -m pytest tests/label
+
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist site out app/*.egg-info
+	rm -rf $(VENV) $(LABEL_VENV) build dist site out app/*.egg-info
