@@ -35,6 +35,7 @@ VERBS = (
     Verb("demo", MAIN, "Start here: super-resolve a packaged brain, table and picture in minutes."),
     Verb("superresolve", MAIN, "Thick-slice scan in, fused isotropic volume out, with weights and report."),
     Verb("predict", MAIN, "Fuse expert volumes that you already have."),
+    Verb("report", MAIN, "One HTML page about a folder of results: slices, weights, metrics, viewer."),
     Verb("axis-check", SLICES, "Tell which axes of a volume are truly high-resolution."),
     Verb("estimate-profile", SLICES, "Estimate the slice profile's width from the scan alone."),
     Verb("simulate", SLICES, "Make a thick-slice scan from a high-resolution one."),

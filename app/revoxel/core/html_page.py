@@ -1,7 +1,7 @@
 """HTML pages that need no network: one frame, one style sheet, everything escaped, pictures inside the page.
 
-Templates are Jinja files in the folder `templates` of a package; `frame.html.jinja` and `tables.html.jinja` of
-this package are there for all of them. What is not marked safe is escaped: names in records are not ours.
+Templates are Jinja files in the folder `templates` of a package; `frame.html.jinja` and `tables.html.jinja`
+of this package are there for all of them. What is not marked safe is escaped: names in records are not ours.
 """
 
 from __future__ import annotations

@@ -22,9 +22,11 @@ from revoxel.sagnef.comparison.tables import (
 from revoxel.sagnef.regions import RegionName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from revoxel.sagnef.comparison.plan import EvaluationPlan
+    from revoxel.sagnef.comparison.results import CaseResult
     from revoxel.sagnef.comparison.run import Evaluation
 
 STEM = "evaluation"
@@ -54,10 +56,11 @@ def save_evaluation(plan: EvaluationPlan, evaluation: Evaluation, command: str) 
         picture = save_gains(evaluation.results, RegionName.BRAIN, paths["png"]).read_bytes()
     else:
         del paths["png"]
-    shown = {name: _shown(value) for name, value in facts.items()}
+    shown = {name: shown_fact(value) for name, value in facts.items()}
     problems = [*plan.notes, *(f"{name}: {reason}" for name, reason in evaluation.failures.items())]
+    tables = result_tables(evaluation.results, seed=plan.request.seed)
     title = f"SAGNEF evaluation: {', '.join(plan.request.folds)}"
-    _write(paths["html"], page(title, shown, all_tables(plan, evaluation), picture, problems))
+    _write(paths["html"], page(title, shown, tables, picture, problems))
     return paths
 
 
@@ -74,17 +77,16 @@ def console_tables(plan: EvaluationPlan, evaluation: Evaluation) -> list[PlainTa
     return [*shown, *([claims_table(made, RegionName.BRAIN)] if made else [])]
 
 
-def all_tables(plan: EvaluationPlan, evaluation: Evaluation) -> list[PlainTable]:
+def result_tables(results: Sequence[CaseResult], *, seed: int) -> list[PlainTable]:
     """Every table of the page.
 
     Args:
-        plan: What was planned.
-        evaluation: What came out.
+        results: Evaluated cases.
+        seed: Of the resampling.
     """
-    results = evaluation.results
     if not results:
         return []
-    made = list(claims(results, RegionName.BRAIN, seed=plan.request.seed))
+    made = list(claims(results, RegionName.BRAIN, seed=seed))
     usage = usage_table(results)
     return [
         *([claims_table(made, RegionName.BRAIN)] if made else []),
@@ -142,10 +144,14 @@ def _record(plan: EvaluationPlan, evaluation: Evaluation, facts: dict[str, Any])
     }
 
 
-def _shown(value: Any) -> str:
-    """A fact as a person reads it."""
+def shown_fact(value: Any) -> str:
+    """A fact as a person reads it.
+
+    Args:
+        value: As in the record.
+    """
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {_shown(entry)}" for key, entry in value.items()) or "none"
+        return "; ".join(f"{key}: {shown_fact(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
