@@ -16,7 +16,7 @@ dispersion, no exchange, no partial volume. NumPy and torch alike; with torch ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -34,15 +34,14 @@ if TYPE_CHECKING:
 
 Array = TypeVar("Array", "NDArray[Any]", "Tensor")
 
-_MS = 1e-3
-#: ml/100g/min in ml/g/s.
-_CBF_UNIT = 1.0 / 6000.0
+#: ml/100g/min in ml/g/ms.
+_CBF_UNIT = 1e-3 / 6000.0
 _SHARES = ("alpha_pcasl", "alpha_pasl", "alpha_vsasl", "alpha_bs", "lambda_ml_g", "sib")
 
 
 @dataclass(frozen=True, eq=False)
 class AslPhysics:
-    """Constants of the signal; each a number, or one value per item of the first axis of CBF and ATT.
+    """Constants of the signal; each a number, one value per item of the first axis of CBF and ATT, or a map.
 
     Args:
         t1_blood_ms: Longitudinal relaxation time of arterial blood, ms (1650 at 3 T, Alsop 2015).
@@ -81,6 +80,35 @@ class AslPhysics:
             if getattr(self, name) < 0:
                 msg = f"{name} must be >= 0, got {getattr(self, name)}; correct it."
                 raise ValueError(msg)
+
+    def arrays(self) -> dict[str, Any]:
+        """The constants that are not one number, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if np.ndim(value)}
+
+    def of_item(self, item: int, n_items: int) -> AslPhysics:
+        """The constants of one item of the first axis.
+
+        Args:
+            item: Number of the item.
+            n_items: Number of items.
+
+        Returns:
+            Constants that are one number each.
+
+        Raises:
+            ValueError: If a constant has not one value per item.
+        """
+        single: dict[str, Any] = {}
+        for name, values in self.arrays().items():
+            if len(np.shape(values)) != 1 or len(values) != n_items:
+                msg = (
+                    f"{name} must be a number or one value per item ({n_items}), got shape "
+                    f"{tuple(np.shape(values))}; a map of a constant needs fit_lm."
+                )
+                raise ValueError(msg)
+            single[name] = float(values[item])
+        return replace(self, **single)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers by name, for records and checkpoints."""
@@ -153,18 +181,18 @@ def cramer_rao(
     Returns:
         Standard deviations of CBF (ml/100g/min) and of ATT (ms); infinite where the data cannot tell.
     """
-    by_cbf = unit_signal(att, protocol, physics) / sigma
-    by_att = cbf[..., None] * att_derivative(att, protocol, physics) / sigma
+    noise = torch.as_tensor(sigma).to(cbf) if isinstance(cbf, torch.Tensor) else np.asarray(sigma)
+    by_cbf = unit_signal(att, protocol, physics) / noise
+    by_att = cbf[..., None] * att_derivative(att, protocol, physics) / noise
     cbf_cbf, att_att, cbf_att = (by_cbf**2).sum(-1), (by_att**2).sum(-1), (by_cbf * by_att).sum(-1)
     determinant = cbf_cbf * att_att - cbf_att**2
     # A determinant of rounding errors is none: two curves that are proportional.
-    singular = determinant <= 1e-12 * cbf_cbf * att_att
-    where: Any = torch.where if isinstance(cbf, torch.Tensor) else np.where
-    safe = where(singular, determinant * 0 + 1.0, determinant)
-    infinite = determinant * 0 + float("inf") if isinstance(cbf, torch.Tensor) else np.inf
-    return where(singular, infinite, (att_att / safe) ** 0.5), where(
-        singular, infinite, (cbf_cbf / safe) ** 0.5
-    )
+    xp: Any = torch if isinstance(cbf, torch.Tensor) else np
+    singular = determinant <= 64 * xp.finfo(determinant.dtype).eps * cbf_cbf * att_att
+    safe = xp.where(singular, xp.ones_like(determinant), determinant)
+    infinite = xp.full_like(determinant, float("inf"))
+    by_information = (att_att / safe) ** 0.5, (cbf_cbf / safe) ** 0.5
+    return xp.where(singular, infinite, by_information[0]), xp.where(singular, infinite, by_information[1])
 
 
 def _channels(
@@ -172,18 +200,21 @@ def _channels(
 ) -> Array:
     """The blocks of a protocol side by side; `parts` compute them for efficiency 1 and f / lambda = 1."""
     casl, pasl, vsasl = parts
-    t1 = _per_item(physics.t1_blood_ms, att) * _MS
+    att = att if _is_real(att) else att * 1.0
+    t1 = _per_item(physics.t1_blood_ms, att)
     common = 2.0 * _CBF_UNIT / _per_item(physics.lambda_ml_g, att)
     suppression = _per_item(physics.alpha_bs, att)
     labelled = common * suppression**physics.n_bs_pcasl
     saturated = common * suppression**physics.n_bs_vsasl * _per_item(physics.sib, att)
-    att_s = att[..., None] * _MS
+    arrival = att[..., None]
     pld, duration = _row(protocol.pcasl_plds_ms, att), _row(protocol.durations_ms, att)
-    inversion, bolus = _row(protocol.pasl_tis_ms, att), (protocol.pasl_bolus_ms or 0.0) * _MS
+    inversion, bolus = _row(protocol.pasl_tis_ms, att), protocol.pasl_bolus_ms or 0.0
     blocks = (
-        labelled * _per_item(physics.alpha_pcasl, att) * casl(att_s, pld, duration, t1),
-        labelled * _per_item(physics.alpha_pasl, att) * pasl(att_s, inversion, bolus, t1),
-        saturated * _per_item(physics.alpha_vsasl, att) * vsasl(att_s, _row(protocol.vsasl_plds_ms, att), t1),
+        labelled * _per_item(physics.alpha_pcasl, att) * casl(arrival, pld, duration, t1),
+        labelled * _per_item(physics.alpha_pasl, att) * pasl(arrival, inversion, bolus, t1),
+        saturated
+        * _per_item(physics.alpha_vsasl, att)
+        * vsasl(arrival, _row(protocol.vsasl_plds_ms, att), t1),
     )
     return torch.cat(blocks, -1) if isinstance(att, torch.Tensor) else np.concatenate(blocks, -1)
 
@@ -207,35 +238,48 @@ def _vsasl(att: Any, pld: Any, t1: Any) -> Any:
 def _casl_slope(att: Any, pld: Any, duration: Any, t1: Any) -> Any:
     xp: Any = torch if isinstance(att, torch.Tensor) else np
     arriving = (att > pld) & (att <= pld + duration)
-    return -_MS * arriving * xp.exp(-att / t1)
+    return -1.0 * arriving * xp.exp(-att / t1)
 
 
 def _pasl_slope(att: Any, inversion: Any, bolus: float, t1: Any) -> Any:
     xp: Any = torch if isinstance(att, torch.Tensor) else np
     arriving = (att <= inversion) & (inversion - att < bolus)
-    return -_MS * arriving * xp.exp(-inversion / t1)
+    return -1.0 * arriving * xp.exp(-inversion / t1)
 
 
 def _vsasl_slope(att: Any, pld: Any, t1: Any) -> Any:
     xp: Any = torch if isinstance(att, torch.Tensor) else np
-    return _MS * (att <= pld) * xp.exp(-pld / t1)
+    return (att <= pld) * xp.exp(-pld / t1)
 
 
 def _row(times_ms: tuple[float, ...], like: Any) -> Any:
-    """Times in s beside an array; the channel is the last axis."""
-    times_s = np.asarray(times_ms, dtype=np.float64) * _MS
-    return like.new_tensor(times_s) if isinstance(like, torch.Tensor) else times_s.astype(like.dtype)
+    """Times beside an array; the channel is the last axis."""
+    times = np.asarray(times_ms, dtype=np.float64)
+    return like.new_tensor(times) if isinstance(like, torch.Tensor) else times.astype(like.dtype)
+
+
+def _is_real(values: Any) -> bool:
+    """Whether an array holds floating-point numbers: whole ones would truncate what stands beside them."""
+    return values.is_floating_point() if isinstance(values, torch.Tensor) else values.dtype.kind == "f"
 
 
 def _per_item(value: Any, like: Any) -> Any:
-    """A constant that broadcasts with `like[..., None]`: one number, or one per item of the first axis."""
-    if not hasattr(value, "shape") or value.ndim == 0:
+    """A constant beside `like[..., None]`: a number, one per item of the first axis, or a map."""
+    if not hasattr(value, "shape"):
         return value
-    if value.ndim != 1 or like.ndim == 0 or len(value) != like.shape[0]:
+    beside: Any
+    if isinstance(like, torch.Tensor):
+        beside = torch.as_tensor(value).to(like)
+    else:
+        beside = np.asarray(value).astype(like.dtype)
+    if tuple(beside.shape) == tuple(like.shape) and beside.ndim:
+        return beside[..., None]
+    if beside.ndim == 0:
+        return beside
+    if beside.ndim != 1 or like.ndim == 0 or len(beside) != like.shape[0]:
         msg = (
-            f"a constant must be a number or have one value per item, got shape {tuple(value.shape)} for "
-            f"maps {tuple(like.shape)}; give {like.shape[0] if like.ndim else 1} values."
+            f"a constant must be a number, a map or have one value per item, got shape {tuple(beside.shape)} "
+            f"for maps {tuple(like.shape)}; give {like.shape[0] if like.ndim else 1} values."
         )
         raise ValueError(msg)
-    beside = value.to(like) if isinstance(like, torch.Tensor) else np.asarray(value)
     return beside.reshape(-1, *(1,) * like.ndim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -103,7 +103,7 @@ class AslProtocol:
     def _durations(self) -> tuple[float, ...]:
         given = self.pcasl_labelling_durations_ms
         n_plds = len(self.pcasl_plds_ms)
-        durations = tuple(map(float, given)) if isinstance(given, Sequence) else (float(given),) * n_plds
+        durations = (float(given),) * n_plds if not isinstance(given, Iterable) else tuple(map(float, given))
         if len(durations) != n_plds or any(not 0 < time <= LONGEST_MS for time in durations):
             msg = (
                 f"pcasl_labelling_durations_ms must be one number or one per PLD ({n_plds}), above 0 and at "

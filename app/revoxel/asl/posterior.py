@@ -1,0 +1,99 @@
+r"""What the noise leaves open: mean and standard deviation of CBF and ATT under flat priors.
+
+At a given ATT the posterior of CBF is a normal distribution cut at 0 and at the largest CBF; its integral
+over CBF is known in closed form and weighs the ATTs of the grid. In units of the CBF's own standard deviation
+the normal has its peak at $z = y \cdot d / (|d| \sigma)$ and the range ends at $L = CBF_{max} |d| / \sigma$.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from revoxel.asl.physics import cramer_rao
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from revoxel.asl.dictionary import Dictionary, Optimum
+
+_SQRT_HALF = math.sqrt(0.5)
+_DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
+#: Beyond this many standard deviations outside the range the cut normal no longer changes noticeably.
+_FAR = 8.0
+#: Of the grid's spacing: a narrower posterior falls between the atoms.
+_NARROW = 0.6
+
+
+def posterior(
+    dictionary: Dictionary, projections: Tensor, level: Tensor, optimum: Optimum
+) -> dict[str, Tensor]:
+    """Mean and standard deviation of CBF and ATT by voxel.
+
+    Args:
+        dictionary: Atoms, weighted by the noise.
+        projections: `(voxel, atom)`, of the weighted data.
+        level: `(voxel,)`, noise that is left after weighting.
+        optimum: Best fit of each voxel.
+
+    Returns:
+        `cbf_mean`, `cbf_sd`, `att_mean`, `att_sd`, each `(voxel,)`, float64.
+    """
+    norms, att = dictionary.norms.float(), dictionary.att.float()
+    noise = level.float()[:, None]
+    log_evidence, mean, variance = _cut_normal(projections / noise, dictionary.cbf_max * norms / noise)
+    log_weights = log_evidence + (_cells(dictionary.att).float() / norms).log()
+    weights = log_weights.softmax(1)
+    scale = noise / norms
+    att_mean = weights @ att
+    cbf_mean = (weights * scale * mean).sum(1)
+    cbf_square = (weights * scale**2 * (variance + mean**2)).sum(1)
+    att_variance = (weights * (att - att_mean[:, None]) ** 2).sum(1)
+    moments = {
+        "cbf_mean": cbf_mean,
+        "cbf_sd": (cbf_square - cbf_mean**2).clamp_min(0.0).sqrt(),
+        "att_mean": att_mean,
+        "att_sd": att_variance.sqrt(),
+    }
+    return _sharp(dictionary, level, optimum, {name: value.double() for name, value in moments.items()})
+
+
+def _cut_normal(peak: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log integral, mean and variance of `exp(peak * u - u^2 / 2)` over `u` in [0, end]."""
+    inside = peak.clamp_min(0.0).minimum(end)
+    peak_near = inside + (peak - inside).clamp(-_FAR, _FAR)
+    low, high = -peak_near, end - peak_near
+    # The tail that is small is the one computed, so that nothing cancels.
+    swap = peak_near > end / 2
+    mass = torch.where(swap, _tail(-high) - _tail(peak_near), _tail(low) - _tail(high))
+    at_low, at_high = (_DENSITY * torch.exp(-0.5 * place * place) / mass for place in (low, high))
+    shift = at_low - at_high
+    mean = peak_near + shift
+    variance = 1.0 + low * at_low - high * at_high - shift * shift
+    outside = peak_near - inside
+    log_integral = 0.5 * inside * (2 * peak - inside) + 0.5 * outside * outside + mass.log()
+    return log_integral, mean.clamp_min(0.0).minimum(end), variance.clamp_min(0.0)
+
+
+def _tail(place: Tensor) -> Tensor:
+    """Share of a standard normal above a place."""
+    return 0.5 * torch.erfc(place * _SQRT_HALF)
+
+
+def _cells(att: Tensor) -> Tensor:
+    """Width that each point of the grid stands for (trapezoid rule)."""
+    gaps = torch.nn.functional.pad(att.diff(), (1, 1))
+    return (gaps[1:] + gaps[:-1]) / 2
+
+
+def _sharp(
+    dictionary: Dictionary, level: Tensor, optimum: Optimum, moments: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Where the posterior is narrower than the grid, a normal about the optimum with the Cramer-Rao bound."""
+    sigma = level[:, None] / dictionary.weights
+    cbf_sd, att_sd = cramer_rao(optimum.cbf, optimum.att, dictionary.protocol, sigma, dictionary.physics)
+    narrow = att_sd < _NARROW * dictionary.att.diff().max()
+    sharp = {"cbf_mean": optimum.cbf, "cbf_sd": cbf_sd, "att_mean": optimum.att, "att_sd": att_sd}
+    return {name: torch.where(narrow, sharp[name], moments[name]) for name in moments}
