@@ -92,18 +92,19 @@ def _nilearn_page(material: Material, solid: _Solid) -> str:
     """The ruling experts in colour over a black volume, which our sprites replace."""
     from nilearn.plotting import view_img
 
-    n_experts = len(material.weights)
-    ruling = solid.cut(dominant_map(material), order=0) if n_experts else np.zeros(solid.shape, np.float32)
+    blank = np.zeros(solid.shape, np.float32)
+    ruling = solid.cut(dominant_map(material), order=0) if material.weights else blank
+    n_colours = max(len(material.weights), 2)  # nilearn makes no scale of one colour
     return view_img(
         nibabel.Nifti1Image(ruling, solid.affine),
         bg_img=False,
         cut_coords=solid.centre_mm,
-        threshold=0.5 if n_experts else None,
+        threshold=0.5 if material.weights else None,
         black_bg=True,
-        cmap=ListedColormap(OKABE_ITO[: max(n_experts, 1)]),
+        cmap=ListedColormap(OKABE_ITO[:n_colours]),
         symmetric_cmap=False,
         vmin=0.5,
-        vmax=n_experts + 0.5,
+        vmax=n_colours + 0.5,
         resampling_interpolation="nearest",
         annotate=False,
     ).html

@@ -1,0 +1,89 @@
+"""Runs are found by the cohort's list or by their records; what cannot be shown is listed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from report_folder import HOSTILE, change_record
+from revoxel.sagnef.report.records import CohortTask
+from revoxel.sagnef.report.runs import find_runs
+
+
+def test_cohort_gives_runs_with_truths_and_lists_what_failed(cohort) -> None:
+    found = find_runs(cohort)
+    assert [run.name for run in found.runs] == ["anna 5mm t1c", f"{HOSTILE} 5mm t1c"]
+    assert [run.patient for run in found.runs] == ["anna", "bert"]
+    assert all(run.truth and run.truth.is_file() for run in found.runs)
+    assert found.failures == {"lost 5mm t1c": "lost.nii.gz must be <readable>"}
+    assert found.evaluation is None
+
+
+def test_records_are_found_without_a_list(copied) -> None:
+    (copied / "cohort.json").unlink()
+    hidden = copied / ".unfinished"
+    shutil.copytree(copied / "anna_5mm_t1c", hidden)
+    shutil.copytree(copied / "anna_5mm_t1c", copied / "again")
+    names = [run.name for run in find_runs(copied).runs]
+    assert names == ["again/anna_fused", "anna_5mm_t1c/anna_fused", "bert_fused"]
+    assert all(run.truth is None for run in find_runs(copied).runs)
+
+
+def test_given_manifest_finds_truths_of_moved_scans_by_content(cohort, tmp_path) -> None:
+    data = shutil.copytree(cohort.parent / "data", tmp_path / "data")
+    manifest = shutil.copy(cohort.parent / "manifest.json", tmp_path)
+    found = find_runs(cohort / "anna_5mm_t1c", manifest)
+    assert [run.truth for run in found.runs] == [data / "anna_hr.nii.gz"]
+
+
+def test_damaged_records_are_listed_and_the_others_stay(copied) -> None:
+    (copied / "anna_5mm_t1c" / "anna_fused_sagnef.json").write_text('{"inputs": {')
+    found = find_runs(copied)
+    assert len(found.runs) == 1
+    assert "must be a whole JSON record" in found.failures["anna 5mm t1c"]
+
+
+def test_record_that_lacks_something_names_it(copied) -> None:
+    change_record(copied / "anna_5mm_t1c" / "anna_fused_sagnef.json", experts="all")
+    assert "must hold experts" in find_runs(copied).failures["anna 5mm t1c"]
+
+
+def test_task_without_a_record_says_its_state(copied) -> None:
+    (copied / "anna_5mm_t1c" / "anna_fused_sagnef.json").unlink()
+    assert find_runs(copied).failures["anna 5mm t1c"] == "done: no record in anna_5mm_t1c"
+
+
+def test_stale_record_of_a_failed_task_is_not_shown(copied) -> None:
+    content = json.loads((copied / "cohort.json").read_text())
+    content["tasks"][0] |= {"state": "failed", "reason": "disk full"}
+    change_record(copied / "cohort.json", **content)
+    found = find_runs(copied)
+    assert found.failures["anna 5mm t1c"] == "disk full"
+    assert len(found.runs) == 1
+
+
+def test_lost_manifest_of_a_cohort_costs_the_truths_alone(copied) -> None:
+    change_record(copied / "cohort.json", manifest=str(copied / "gone.json"))
+    found = find_runs(copied)
+    assert len(found.runs) == 2
+    assert "gone.json" in found.failures["manifest of the cohort"]
+    assert not any(run.truth for run in found.runs)
+
+
+def test_lost_manifest_that_was_given_is_an_error(cohort, tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.json"):
+        find_runs(cohort, tmp_path / "gone.json")
+
+
+def test_folder_without_results_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="must hold"):
+        find_runs(tmp_path)
+    with pytest.raises(FileNotFoundError, match="must be an existing folder"):
+        find_runs(tmp_path / "none")
+
+
+def test_name_of_a_task_says_nothing_twice() -> None:
+    task = CohortTask(subject="p1-t1c_axis0", spacing="5mm", pulse="t1c", folder="f", state="done")
+    assert task.name == "p1-t1c_axis0 5mm"
