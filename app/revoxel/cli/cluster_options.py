@@ -1,20 +1,21 @@
-"""Options of the verbs that run on workers: which ones, and how much of them a task gets."""
+"""Options of the verbs that run on workers, and how such a verb is stopped."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 CLUSTER = "Where tasks run"
+EXIT_CODE_STOPPED = 130
 
-SchedulerOption = Annotated[
-    str,
-    typer.Option(
-        help="local: processes here; tcp://host:port: a running dask scheduler; slurm, pbs, lsf: jobs.",
-        metavar="local|tcp://HOST:PORT|slurm|pbs|lsf",
-        rich_help_panel=CLUSTER,
-    ),
-]
+SCHEDULER = typer.Option(
+    help="local: processes here; tcp://host:port: a running dask scheduler; slurm, pbs, lsf: jobs.",
+    metavar="local|tcp://HOST:PORT|slurm|pbs|lsf",
+    rich_help_panel=CLUSTER,
+)
 JobsOption = Annotated[
     int | None,
     typer.Option(
@@ -54,3 +55,21 @@ AttemptsOption = Annotated[
     int,
     typer.Option(min=1, help="How often a task is begun when its worker dies.", rich_help_panel=CLUSTER),
 ]
+
+
+@contextmanager
+def stopped_tidily() -> Iterator[None]:
+    """Let Ctrl-C, and a batch system's SIGTERM, end the verb with one line.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        Exit: With code 130 when stopped.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.secho("stopped: what is done is kept, the same line goes on", err=True, fg="yellow")
+        raise typer.Exit(EXIT_CODE_STOPPED) from None

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from revoxel.cli.cluster_options import (
+    SCHEDULER,
     AttemptsOption,
     ClusterConfigOption,
     CoresOption,
     GpusOption,
     JobsOption,
     QueueOption,
-    SchedulerOption,
     WalltimeOption,
     WorkerMemoryOption,
+    stopped_tidily,
 )
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE
+from revoxel.cli.evaluate import LabelsOption, ModelDataOption, SeenOption, listed, plan_table, tell
+from revoxel.cli.manifest import (
+    Job,
+    PulsesOption,
+    ScanProfileOption,
+    SpacingsOption,
+    WorkersOption,
+    describe,
+    print_lines,
+    refuse_existing,
+)
 from revoxel.cli.options import (
     ColdOption,
     ConsistencyOption,
@@ -32,8 +45,9 @@ from revoxel.cli.options import (
     MemoryOption,
     OverwriteOption,
     SeedOption,
+    ThreadsOption,
 )
-from revoxel.cli.parsing import parse_voxel_mm
+from revoxel.cli.parsing import parse_choices, parse_profile, parse_voxel_mm
 from revoxel.cli.progress import stage_bars
 
 if TYPE_CHECKING:
@@ -42,8 +56,8 @@ if TYPE_CHECKING:
     from revoxel.cohort.cluster import ClusterSettings
     from revoxel.cohort.ledger import Ledger
     from revoxel.cohort.plan import CohortPlan
+    from revoxel.sagnef.comparison.plan import EvaluationRequest
 
-EXIT_CODE_STOPPED = 130
 _MOST_LINES = 20
 VERB = "What is done"
 
@@ -61,6 +75,9 @@ SizeOption = Annotated[
     str,
     typer.Option(help="Voxel size in mm; native: in-plane; auto: 1.0, of experts the truth's."),
 ]
+FoldOption = Annotated[
+    str | None, typer.Option(help="evaluate: fold whose test patients are scored; several by commas.")
+]
 CkptOption = Annotated[Path | None, typer.Option(help="Gate instead of the shipped one.")]
 
 
@@ -75,7 +92,7 @@ def run(
     manifest: Annotated[Path, typer.Argument(help="From revoxel cohort manifest or revoxel manifest.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Root of the results; finished ones are kept.")],
     verb: VerbOption = "superresolve",
-    scheduler: SchedulerOption = "local",
+    scheduler: Annotated[str, SCHEDULER] = "local",
     jobs: JobsOption = None,
     cores_per_worker: CoresOption = None,
     gpus_per_worker: GpusOption = None,
@@ -96,6 +113,10 @@ def run(
     keep_experts: KeepExpertsOption = True,
     cold: ColdOption = False,
     ckpt: CkptOption = None,
+    fold: FoldOption = None,
+    model_data: ModelDataOption = None,
+    labels: LabelsOption = None,
+    allow_seen: SeenOption = False,
     memory_gb: MemoryOption = 1.0,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
@@ -116,6 +137,8 @@ def run(
     """
     from revoxel.cohort.cluster import ClusterSettings
     from revoxel.cohort.plan import Verb, VerbSettings, plan_cohort
+    from revoxel.sagnef.comparison.plan import EvaluationRequest
+    from revoxel.sagnef.comparison.rows import RowSettings
     from revoxel.sagnef.planning import FusionKind
 
     refuse_foreign(context, verb)
@@ -131,6 +154,21 @@ def run(
         attempts=attempts,
         device=device,
     )
+    if Verb(verb) is Verb.EVALUATE:
+        request = EvaluationRequest(
+            manifest=manifest,
+            folds=tuple(listed(fold or "", "--fold")),
+            out=out,
+            model_data=model_data,
+            checkpoint=ckpt,
+            labels=labels,
+            allow_seen=allow_seen,
+            settings=RowSettings(cluster.task_device, exact, memory_gb),
+            seed=seed,
+            overwrite=overwrite,
+        )
+        _evaluate(request, cluster, dry_run=dry_run)
+        return
     settings = VerbSettings(
         verb=Verb(verb),
         out=out,
@@ -152,6 +190,68 @@ def run(
             manifest, settings, layout=layout, overwrite=overwrite, progress=lambda s: progress("inputs", s)
         )
     _carry_out(plan, cluster, dry_run=dry_run)
+
+
+@app.command()
+def manifest(
+    bids: Annotated[Path | None, typer.Option(help="BIDS dataset.")] = None,
+    brats: Annotated[Path | None, typer.Option(help="Folder of volumes with BraTS names.")] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The manifest; a CSV with a line per volume goes beside it.")
+    ] = Path("manifest.json"),
+    pulses: PulsesOption = "",
+    spacings: SpacingsOption = "",
+    profile: ScanProfileOption = "auto",
+    folds: Annotated[int, typer.Option(min=0, help="Patient-wise folds, at least 3; 0: none.")] = 0,
+    workers: WorkersOption = 1,
+    dry_run: DryRunOption = False,
+    threads: ThreadsOption = None,
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List the thick scans of a BIDS dataset or of a BraTS folder, for revoxel cohort run.
+
+    A volume is a scan if its header says that its slices lie 2-9 mm apart. A volume of at most 1.5 mm is
+    its truth if it has the same subject, session and pulse and its voxels lie where results will lie;
+    another acquisition of the same head is no truth. All sessions of a patient stay together.
+
+    Example: revoxel cohort manifest --bids study/ -o study/manifest.json
+    """
+    from rich.console import Console
+
+    from revoxel.cohort.find import find_bids, find_brats
+    from revoxel.core.compute import set_threads
+    from revoxel.core.pulses import Pulse, Spacing
+    from revoxel.sagnef.study.build import StudySettings
+    from revoxel.sagnef.study.rows import Wanted
+
+    if bids is not None and brats is None:
+        root, find = bids, find_bids
+    elif brats is not None and bids is None:
+        root, find = brats, find_brats
+    else:
+        msg = "one of --bids ROOT and --brats ROOT must be given, got both or none; give one."
+        raise ValueError(msg)
+    if not dry_run and not overwrite:
+        refuse_existing(out)
+    set_threads(threads)
+    wanted = Wanted(
+        pulses=parse_choices(pulses, Pulse, "--pulses"),
+        spacings=parse_choices(spacings, Spacing, "--spacings"),
+        truth=False,
+    )
+    settings = StudySettings(
+        profile=None if profile == "estimate" else parse_profile(profile),
+        trust_sidecar=profile == "auto",
+        n_folds=folds,
+        seed=seed,
+        n_workers=workers,
+    )
+    found = find(root)
+    print_lines(Console(), found.notes)
+    rows = [row for row in found.rows if not wanted.pulses or row.fields["pulse"] in wanted.pulses]
+    describe(Job(root, out, wanted, settings), rows, str(root), dry_run=dry_run)
 
 
 def refuse_foreign(context: typer.Context, verb: str) -> None:
@@ -178,6 +278,24 @@ def refuse_foreign(context: typer.Context, verb: str) -> None:
         raise ValueError(msg)
 
 
+def _evaluate(request: EvaluationRequest, cluster: ClusterSettings, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from revoxel.cohort.board import Board
+    from revoxel.cohort.evaluate import evaluate_cohort
+    from revoxel.sagnef.comparison.outputs import save_evaluation
+    from revoxel.sagnef.comparison.plan import plan_evaluation
+
+    plan, console = plan_evaluation(request), Console()
+    if dry_run:
+        console.print(plan_table(plan))
+        return
+    with stopped_tidily(), Board(console, f"evaluate: {request.manifest}") as board:
+        evaluation, ledger = evaluate_cohort(plan, cluster, board)
+    tell(console, plan, evaluation, save_evaluation(plan, evaluation, shlex.join(["revoxel", *sys.argv[1:]])))
+    _show_end(ledger, request.out, console)
+
+
 def _carry_out(plan: CohortPlan, cluster: ClusterSettings, *, dry_run: bool) -> None:
     from rich.console import Console
 
@@ -188,15 +306,9 @@ def _carry_out(plan: CohortPlan, cluster: ClusterSettings, *, dry_run: bool) -> 
     if dry_run:
         _show_plan(plan, console)
         return
-    # A batch system stops a job by SIGTERM: what is done is then kept as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with Board(console, f"{plan.settings.verb}: {plan.path}") as board:
-            ledger = run_cohort(plan, cluster, board)
-    except KeyboardInterrupt:
-        typer.secho("stopped: what is done is kept, the same line goes on", err=True, fg="yellow")
-        raise typer.Exit(EXIT_CODE_STOPPED) from None
-    _show_end(ledger, console)
+    with stopped_tidily(), Board(console, f"{plan.settings.verb}: {plan.path}") as board:
+        ledger = run_cohort(plan, cluster, board)
+    _show_end(ledger, plan.settings.out, console)
 
 
 def _show_plan(plan: CohortPlan, console: Console) -> None:
@@ -215,7 +327,7 @@ def _show_plan(plan: CohortPlan, console: Console) -> None:
     console.print(number_table(title, rows, first_column="task"))
 
 
-def _show_end(ledger: Ledger, console: Console) -> None:
+def _show_end(ledger: Ledger, out: Path, console: Console) -> None:
     from revoxel.cohort.board import counts_line
     from revoxel.cohort.ledger import COHORT_FILE, FAILURES_FILE
 
@@ -225,7 +337,7 @@ def _show_end(ledger: Ledger, console: Console) -> None:
         typer.secho(f"failed: {name}: {entry.reason}", err=True, fg="red")
     if len(failed) > _MOST_LINES:
         typer.secho(f"and {len(failed) - _MOST_LINES} more", err=True, fg="red")
-    console.print(f"account  {ledger.out / COHORT_FILE}", soft_wrap=True)
+    console.print(f"account  {out / COHORT_FILE}", soft_wrap=True)
     if failed:
-        console.print(f"failures {ledger.out / FAILURES_FILE}", soft_wrap=True)
+        console.print(f"failures {out / FAILURES_FILE}", soft_wrap=True)
         raise typer.Exit(EXIT_CODE_INCOMPLETE)

@@ -95,7 +95,7 @@ def evaluate(
         raise ValueError(msg)
     request = EvaluationRequest(
         manifest=manifest,
-        folds=tuple(_listed(fold, "--fold")),
+        folds=tuple(listed(fold, "--fold")),
         out=out,
         spacings=parse_choices(spacings, Spacing, "--spacings"),
         pulses=parse_choices(pulses, Pulse, "--pulses"),
@@ -111,19 +111,27 @@ def evaluate(
     plan = plan_evaluation(request)
     console = Console()
     if dry_run:
-        console.print(_plan_table(plan))
+        console.print(plan_table(plan))
         return
     with stage_bars() as progress:
         evaluation = run_evaluation(plan, progress)
     paths = save_evaluation(plan, evaluation, shlex.join(["revoxel", *sys.argv[1:]]))
-    _tell(console, plan, evaluation, paths)
+    tell(console, plan, evaluation, paths)
     if evaluation.failures:
         raise typer.Exit(1)
 
 
-def _tell(
+def tell(
     console: "Console", plan: "EvaluationPlan", evaluation: "Evaluation", paths: dict[str, Path]
 ) -> None:
+    """Print the first tables, where to look, warnings and failures.
+
+    Args:
+        console: Where.
+        plan: What was planned.
+        evaluation: What came out.
+        paths: What was written.
+    """
     from revoxel.sagnef.comparison.outputs import console_tables
 
     for table in console_tables(plan, evaluation):
@@ -137,7 +145,19 @@ def _tell(
         typer.secho(f"failed: {name}: {reason}", err=True, fg="red")
 
 
-def _listed(text: str, option: str) -> list[str]:
+def listed(text: str, option: str) -> list[str]:
+    """Read a list of names.
+
+    Args:
+        text: Names separated by commas.
+        option: For the message.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: If there is none, or one twice.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         msg = f"{option} must be different names separated by commas, got {text!r}; correct it."
@@ -145,7 +165,12 @@ def _listed(text: str, option: str) -> list[str]:
     return names
 
 
-def _plan_table(plan: "EvaluationPlan") -> "Table":
+def plan_table(plan: "EvaluationPlan") -> "Table":
+    """What would be scored, for a dry run.
+
+    Args:
+        plan: What was planned.
+    """
     from revoxel.core.report import fact_table
 
     facts = {}

@@ -132,43 +132,76 @@ def manifest(
         seed=seed,
         n_workers=workers,
     )
-    _run(_Job(root, out, wanted, settings), dry_run=dry_run, overwrite=overwrite)
+    _run(Job(root, out, wanted, settings), dry_run=dry_run, overwrite=overwrite)
 
 
-class _Job(NamedTuple):
+class Job(NamedTuple):
+    """What is asked for.
+
+    Args:
+        root: Folder of the study.
+        out: The manifest to write.
+        wanted: What to look for.
+        settings: How rows are judged.
+    """
+
     root: Path | None
     out: Path
     wanted: "Wanted"
     settings: "StudySettings"
 
 
-def _run(job: _Job, *, dry_run: bool, overwrite: bool) -> None:
-    from rich.console import Console
-
-    from revoxel.sagnef.study.build import build_study, write_study
+def _run(job: Job, *, dry_run: bool, overwrite: bool) -> None:
     from revoxel.sagnef.study.rows import find_rows
 
     if job.root is None:
         msg = "ROOT must be the folder of a study, got none; give it, or --verify MANIFEST."
         raise ValueError(msg)
     if not dry_run and not overwrite:
-        _refuse_existing(job.out)
-    console = Console()
+        refuse_existing(job.out)
     layout, rows = find_rows(job.root, job.wanted)
-    console.print(_found_table(f"{job.root} (layout {layout.name})", rows, job.wanted))
+    describe(job, rows, f"{job.root} (layout {layout.name})", dry_run=dry_run)
+
+
+def describe(job: Job, rows: "list[Row]", title: str, *, dry_run: bool) -> None:
+    """Show what was found, read every volume, and write manifest and CSV.
+
+    Args:
+        job: What is asked for.
+        rows: What was found.
+        title: Of the table.
+        dry_run: Show only.
+
+    Raises:
+        Exit: With code 1 if rows were left out.
+    """
+    from rich.console import Console
+
+    from revoxel.sagnef.study.build import build_study, write_study
+
+    console = Console()
+    console.print(_found_table(title, rows, job.wanted))
     if dry_run:
-        _print_lines(console, [f"{row.name}: {problem}" for row in rows for problem in row.problems])
+        print_lines(console, [f"{row.name}: {problem}" for row in rows for problem in row.problems])
         return
     with stage_bars() as progress:
         study = build_study(rows, job.wanted, job.settings, lambda share: progress("volumes", share))
-    table = write_study(study, job.root, job.out)
+    table = write_study(study, job.root or Path(), job.out)
     _print_study(console, study)
     console.print(f"manifest {job.out}\nvolumes  {table}", soft_wrap=True)
     if study.n_left_out:
         raise typer.Exit(EXIT_CODE_INCOMPLETE)
 
 
-def _refuse_existing(out: Path) -> None:
+def refuse_existing(out: Path) -> None:
+    """Stop before any reading when a manifest would be lost.
+
+    Args:
+        out: The manifest to write.
+
+    Raises:
+        FileExistsError: If it or its CSV exists.
+    """
     for path in (out, out.with_suffix(".csv")):
         if path.exists():
             msg = f"{path} exists already; pass --overwrite to describe the study anew, or choose another -o."
@@ -199,7 +232,7 @@ def _print_study(console: "Console", study: "Study") -> None:
     from revoxel.sagnef.study.build import empty_splits
 
     for style, lines in (("red", study.problems()), ("yellow", study.warnings())):
-        _print_lines(console, lines, style)
+        print_lines(console, lines, style)
     missing = study.n_missing_experts
     if missing:
         console.print(f"{missing} expert volumes are missing; make them with revoxel experts --manifest")
@@ -209,12 +242,19 @@ def _print_study(console: "Console", study: "Study") -> None:
     }
     if folds:
         console.print(number_table("Patients per fold", folds, digits=0))
-    _print_lines(console, empty_splits(study.manifest), "yellow")
+    print_lines(console, empty_splits(study.manifest), "yellow")
     used, left_out = len(study.manifest.cases), study.n_left_out
     console.print(f"{used} rows, {left_out} left out" if left_out else f"{used} rows")
 
 
-def _print_lines(console: "Console", lines: list[str], style: str = "yellow") -> None:
+def print_lines(console: "Console", lines: list[str], style: str = "yellow") -> None:
+    """Show the first lines of a list, and how many more there are.
+
+    Args:
+        console: Where.
+        lines: What to show.
+        style: Colour of the marks.
+    """
     for line in lines[:_MOST_LINES]:
         console.print(f"[{style}]-[/{style}] {escape(line)}", soft_wrap=True)
     if len(lines) > _MOST_LINES:
@@ -227,7 +267,7 @@ def _verify(console: "Console", path: Path) -> None:
     study = load_manifest(path)
     with stage_bars() as progress:
         lines = study.changed_files(lambda share: progress("checksums", share))
-    _print_lines(console, lines, "red")
+    print_lines(console, lines, "red")
     n_files = sum(len(case.sha256) for case in study.cases)
     console.print(f"{n_files} checksums compared, {len(lines)} files missing or changed")
     if lines:

@@ -11,6 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from revoxel.cli.cluster_options import (
+    SCHEDULER,
+    AttemptsOption,
+    ClusterConfigOption,
+    CoresOption,
+    GpusOption,
+    JobsOption,
+    QueueOption,
+    WalltimeOption,
+    WorkerMemoryOption,
+    stopped_tidily,
+)
 from revoxel.cli.options import (
     PANEL,
     DebugOption,
@@ -61,6 +73,15 @@ def train(
     out: OutOption = None,
     further: SetOption = None,
     skip_bad_cases: SkipOption = False,
+    scheduler: Annotated[str | None, SCHEDULER] = None,
+    jobs: JobsOption = None,
+    cores_per_worker: CoresOption = None,
+    gpus_per_worker: GpusOption = None,
+    memory: WorkerMemoryOption = None,
+    queue: QueueOption = None,
+    walltime: WalltimeOption = None,
+    cluster_config: ClusterConfigOption = None,
+    attempts: AttemptsOption = 3,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -73,11 +94,16 @@ def train(
     Finished models are left alone and interrupted ones go on, so the same line continues an interrupted
     campaign. A model that fails is listed at the end (exit code 1) and does not stop the others.
 
+    With --scheduler each model is a job for a worker; a worker that sees several GPUs trains on all of them.
+
     Example: revoxel train --cfg configs/sagnef/model_configuration.yaml --manifest kfolds_manifest.json
     --spacings 3mm,5mm,7mm --pulses t1c,t1n,t2f,t2w --dry-run
     """
     from rich.console import Console
 
+    from revoxel.cohort.board import Board
+    from revoxel.cohort.cluster import ClusterSettings
+    from revoxel.cohort.training import train_on_workers
     from revoxel.core.bundles import configs_root
     from revoxel.core.compute import resolve_device, set_threads
     from revoxel.core.configuration import CONFIGURATION, TABLE
@@ -85,7 +111,9 @@ def train(
     from revoxel.sagnef.campaign.plan import CampaignSettings, plan_campaign
 
     shipped = configs_root() / "sagnef"
-    values = {"device": f"$torch.device('{resolve_device(device)}')", **_parse_values(further or [])}
+    # Workers choose their own device; a login node need not have what they have.
+    here = resolve_device("cpu" if scheduler else device)
+    values = {"device": f"$torch.device('{here}')", **_parse_values(further or [])}
     values |= {"out_root": str(out)} if out else {}
     values |= {"seed": seed} if seed is not None else {}
     values |= {"skip_bad_cases": True} if skip_bad_cases else {}
@@ -105,7 +133,23 @@ def train(
     if dry_run:
         _show_plan(models, console)
         return
-    outcomes = _carry_out(models, settings, console)
+    if scheduler:
+        cluster = ClusterSettings(
+            scheduler=scheduler,
+            jobs=jobs,
+            cores_per_worker=cores_per_worker or threads,
+            gpus_per_worker=gpus_per_worker,
+            memory=memory,
+            queue=queue,
+            walltime=walltime,
+            config=cluster_config,
+            attempts=attempts,
+            device=device,
+        )
+        with stopped_tidily(), Board(console, f"train: {manifest}") as board:
+            outcomes = train_on_workers(models, cluster, board, overwrite=overwrite)
+    else:
+        outcomes = _carry_out(models, settings, console)
     console.print(_summary_table(outcomes))
     _show_folders(models)
     failed = [outcome for outcome in outcomes if outcome.reason]

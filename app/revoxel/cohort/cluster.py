@@ -6,6 +6,7 @@ import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -56,7 +57,10 @@ class ClusterSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse options that this scheduler would ignore."""
+        """Refuse options that this scheduler would ignore, and an environment without dask."""
+        if find_spec("distributed") is None:
+            msg = "cohorts need dask, got an environment without it; pip install 'revoxel[cohort]'."
+            raise ValueError(msg)
         if self.scheduler not in {LOCAL, *QUEUES} and not self.scheduler.startswith(ADDRESSES):
             msg = (
                 f"--scheduler must be {LOCAL}, {', '.join(QUEUES)} or an address such as tcp://host:8786, "

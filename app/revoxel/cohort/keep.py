@@ -11,6 +11,7 @@ from revoxel.cohort.places import bids_root
 from revoxel.cohort.plan import Task, done_record
 from revoxel.core.provenance import read_sidecar, write_sidecar
 from revoxel.core.volumes import NIFTI_SUFFIXES, RESEARCH_USE, atomic_path, volume_stem
+from revoxel.sagnef.study.paths import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +106,7 @@ def _bids_fields(task: Task, label: str, record: Mapping[str, Any]) -> dict[str,
     fields: dict[str, Any] = {
         "Description": f"{described}; {RESEARCH_USE}",
         "Sources": [_bids_uri(task.row.lr)],
+        "SpatialReference": _bids_uri(task.row.lr),
         "SkullStripped": _skull_stripped(task.row.lr),
     }
     if label in {"weights", "dominant"}:
@@ -167,9 +169,10 @@ def describe_derivatives(out: Path, raw: Path | None) -> None:
 
 
 def _relative_uri(raw: Path, out: Path) -> str:
-    if not out.is_relative_to(raw):
+    whole = absolute(out)
+    if not whole.is_relative_to(raw):
         return raw.as_uri()
-    return "/".join([".."] * len(out.relative_to(raw).parts))
+    return "/".join([".."] * len(whole.relative_to(raw).parts))
 
 
 _README = f"""# Revoxel derivatives

@@ -64,12 +64,12 @@ class Ledger:
     """Entries by name of the task, and the files that repeat them.
 
     Args:
-        out: Root of the results.
+        out: Root of the results; `None` keeps the account in memory.
         facts: What stands at the top of `cohort.json`.
         entries: One per task.
     """
 
-    def __init__(self, out: Path, facts: Mapping[str, Any], entries: dict[str, Entry]) -> None:
+    def __init__(self, out: Path | None, facts: Mapping[str, Any], entries: dict[str, Entry]) -> None:
         self.out = out
         self.facts = {**facts, "version": __version__}
         self.entries = entries
@@ -116,6 +116,8 @@ class Ledger:
 
     def write(self) -> None:
         """Write both files; a full disk is told, and does not stop the run."""
+        if self.out is None:
+            return
         self._written = time.monotonic()
         tasks = [_plain(entry) for entry in self.entries.values()]
         try:

@@ -44,10 +44,14 @@ class Places:
             ending: Such as `.nii.gz`.
 
         Returns:
-            `START_LABEL.nii.gz`, or `START_desc-label_END.nii.gz`.
+            `START_LABEL.nii.gz`, or `START_desc-label_END.nii.gz`; weights in BIDS, being 4D,
+            `START_label-END_desc-weights_probseg.nii.gz`.
         """
         if not self.end:
             return f"{self.start}_{label}{ending}"
+        if label == "weights":
+            # BIDS keeps its image suffixes for 3D volumes; of maps with channels it knows these.
+            return f"{self.start}_label-{self.end}_desc-weights_probseg{ending}"
         return f"{self.start}_desc-{label.removeprefix('SR-').lower()}_{self.end}{ending}"
 
     def path(self, label: str, ending: str) -> Path:

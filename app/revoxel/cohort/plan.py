@@ -22,6 +22,8 @@ from revoxel.sagnef.study.paths import absolute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from revoxel.core.pulses import Pulse, Spacing
+
 STATE_FOLDER = ".cohort"
 _HASHING_THREADS = 4
 
@@ -35,7 +37,7 @@ class Verb(StrEnum):
     EVALUATE = "evaluate"
 
 
-#: What a result depends on, by verb: changed values mean another result. `evaluate` keeps its own account.
+#: What a result depends on, by verb: changed values mean another result. Scores have their own account.
 CHOICES: Mapping[Verb, tuple[str, ...]] = {
     Verb.SUPERRESOLVE: (
         "fusion",
@@ -49,6 +51,7 @@ CHOICES: Mapping[Verb, tuple[str, ...]] = {
     ),
     Verb.EXPERTS: ("voxel_mm", "cold", "seed"),
     Verb.PREDICT: ("checkpoint", "allow_extrapolation", "exact", "consistency"),
+    Verb.EVALUATE: ("checkpoint", "fold", "model_data", "labels", "allow_seen", "exact", "seed"),
 }
 
 
@@ -207,7 +210,7 @@ def _refuse_shared(tasks: list[Task]) -> None:
             raise ValueError(msg + "use --layout plain.")
 
 
-def _gate_sha256(settings: VerbSettings, pulse: str, spacing: str) -> str | None:
+def _gate_sha256(settings: VerbSettings, pulse: Pulse, spacing: Spacing) -> str | None:
     """Fingerprint of the gate; None where none is used."""
     if settings.verb is Verb.EXPERTS or settings.fusion is not FusionKind.GATE:
         return None
@@ -216,7 +219,9 @@ def _gate_sha256(settings: VerbSettings, pulse: str, spacing: str) -> str | None
     return sha256_of(path) if path.is_file() else None
 
 
-def _with_identity(task: Task, settings: VerbSettings, gate_of: Callable[[str, str], str | None]) -> Task:
+def _with_identity(
+    task: Task, settings: VerbSettings, gate_of: Callable[[Pulse, Spacing], str | None]
+) -> Task:
     files = {"lr": task.row.lr}
     if settings.verb is Verb.PREDICT:
         files |= task.row.experts

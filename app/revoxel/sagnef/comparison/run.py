@@ -161,13 +161,14 @@ class _Work:
         self.tally.step("training rows")
         case = self.plan.manifest.cases[row]
         try:
-            return self._kept_statistics(row, case)
+            return self.kept_statistics(row, case)
         except _EXPECTED as error:
             logger.info("training row %s: %s", case.subject, error)
             self.failures[f"training row {case.subject}, left out of the fit"] = one_line(error)
             return None
 
-    def _kept_statistics(self, row: int, case: Case) -> TileStatistics:
+    def kept_statistics(self, row: int, case: Case) -> TileStatistics:
+        """Sums of a training row, from disk where they are of the same files."""
         name = file_name(f"{case.subject}-{case.pulse}-{case.spacing}-{row}")
         path = self.plan.request.out / "training" / f"{name}.npz"
         statistics = _load_statistics(path, self.fingerprint(row))
@@ -175,6 +176,20 @@ class _Work:
             statistics = case_statistics(read_case(self.plan.manifest, case))
             _save_statistics(path, statistics, self.fingerprint(row))
         return statistics
+
+
+def keep_statistics(plan: EvaluationPlan, row: int) -> None:
+    """Sum up a training row for the fits of its group, unless that was done.
+
+    Args:
+        plan: From `plan_evaluation`.
+        row: Number of the row in the manifest.
+
+    Raises:
+        ValueError: If a volume cannot be used.
+        OSError: If a file cannot be read or written.
+    """
+    _Work(plan, _Tally(plan, None)).kept_statistics(row, plan.manifest.cases[row])
 
 
 def _scored(
