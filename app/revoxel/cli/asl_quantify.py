@@ -1,17 +1,204 @@
 """`revoxel asl quantify`: ASL scans in, CBF and ATT maps out."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 
-from revoxel.cli.options import DebugOption
+from revoxel.cli.errors import EXIT_CODE_INCOMPLETE, EXPECTED
+from revoxel.cli.options import DebugOption, DryRunOption, OverwriteOption, ThreadsOption
+from revoxel.cli.progress import stage_bars
+from revoxel.core.reasons import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from revoxel.asl.quantify import QuantifySettings, ScanPlan
+
+STATED = "Facts about the scan (instead of its sidecar)"
+Labelling = Literal["pcasl", "casl", "pasl", "vsasl"]
 
 
 def quantify(
-    scans: Annotated[list[Path], typer.Argument(help="BIDS folder, or ASL files.")],
+    scans: Annotated[list[Path], typer.Argument(help="BIDS folder (data set, subject), or ASL NIfTI files.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("out/asl"),
+    mask: Annotated[Path | None, typer.Option(help="Brain mask; default: found on M0.")] = None,
+    gm: Annotated[Path | None, typer.Option(help="Probability map of grey matter, aligned.")] = None,
+    wm: Annotated[Path | None, typer.Option(help="Probability map of white matter, aligned.")] = None,
+    motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
+    on_nonfinite: Annotated[
+        Literal["raise", "mask"], typer.Option(help="Voxels of the mask that are not finite.")
+    ] = "raise",
+    m0: Annotated[
+        str | None, typer.Option(help="M0: a file, or M0 of tissue as a number.", rich_help_panel=STATED)
+    ] = None,
+    m0_tr_ms: Annotated[
+        float | None, typer.Option(min=1, help="Repetition time of M0.", rich_help_panel=STATED)
+    ] = None,
+    labelling: Annotated[
+        Labelling | None, typer.Option(help="Kind; pcasl where nothing says.", rich_help_panel=STATED)
+    ] = None,
+    plds_ms: Annotated[
+        str, typer.Option(help="Delays: one, one per pair, or one per volume.", rich_help_panel=STATED)
+    ] = "",
+    labelling_durations_ms: Annotated[
+        str, typer.Option(help="Labelling durations, likewise.", rich_help_panel=STATED)
+    ] = "",
+    bolus_ms: Annotated[
+        float | None, typer.Option(min=1, help="Bolus duration TI1 of PASL.", rich_help_panel=STATED)
+    ] = None,
+    already_subtracted: Annotated[
+        bool,
+        typer.Option("--already-subtracted", help="Volumes are control - label.", rich_help_panel=STATED),
+    ] = False,
+    label_first: Annotated[
+        bool, typer.Option("--label-first", help="Pairs are label, control.", rich_help_panel=STATED)
+    ] = False,
+    echo: Annotated[
+        int | None, typer.Option(min=0, help="Which image of the fifth axis.", rich_help_panel=STATED)
+    ] = None,
+    t1_blood_ms: Annotated[
+        float | None, typer.Option(min=1, help="T1 of blood; by field strength.", rich_help_panel=STATED)
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Efficiency of PCASL, CASL or PASL.", rich_help_panel=STATED)
+    ] = None,
+    alpha_vsasl: Annotated[
+        float | None, typer.Option(help="Efficiency of VSASL.", rich_help_panel=STATED)
+    ] = None,
+    alpha_bs: Annotated[
+        float | None, typer.Option(help="Efficiency of one suppression pulse.", rich_help_panel=STATED)
+    ] = None,
+    dry_run: DryRunOption = False,
+    threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Turn control/label pairs into CBF and ATT maps."""
-    msg = f"scans must be quantified by a verb that is being built, got {len(scans)}; update Revoxel."
-    raise ValueError(msg)
+    """Turn ASL scans into maps of CBF and ATT with their standard deviations.
+
+    BIDS folders explain themselves; PCASL and VSASL of one session are fitted together. For other files
+    say what the sidecar would. Results that exist and were made from the same files and settings are kept.
+    A scan of several that fails does not stop the others (exit code 1).
+
+    Example: revoxel asl quantify bids/ -o out/
+
+    Example: revoxel asl quantify dm.nii.gz --already-subtracted --m0 m0.nii.gz --plds-ms 500,1000,1500,2000
+    --labelling-durations-ms 1800 -o out/
+    """
+    from revoxel.asl.fit import FitSettings
+    from revoxel.asl.quantify import QuantifySettings
+    from revoxel.asl.series import Labelling as Kind
+    from revoxel.asl.stated import Stated
+    from revoxel.core.compute import set_threads
+
+    set_threads(threads)
+    stated = Stated(
+        labelling=Kind(labelling.upper()) if labelling else None,
+        plds_ms=_times("--plds-ms", plds_ms),
+        labelling_durations_ms=_times("--labelling-durations-ms", labelling_durations_ms),
+        bolus_ms=bolus_ms,
+        already_subtracted=already_subtracted,
+        label_first=label_first,
+        echo=echo,
+        m0=_file_or_number(m0),
+        m0_tr_ms=m0_tr_ms,
+        t1_blood_ms=t1_blood_ms,
+        alpha=alpha,
+        alpha_vsasl=alpha_vsasl,
+        alpha_bs=alpha_bs,
+    )
+    settings = QuantifySettings(
+        stated=stated,
+        mask=mask,
+        grey=gm,
+        white=wm,
+        realign=motion == "rigid",
+        fit=FitSettings(on_nonfinite=on_nonfinite),
+        overwrite=overwrite,
+    )
+    _carry_out(scans, out, settings, dry_run=dry_run)
+
+
+def _times(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        msg = f"{option} must be numbers separated by commas, got {text!r}; write 500,1000,1500."
+        raise ValueError(msg) from None
+
+
+def _file_or_number(text: str | None) -> Path | float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return Path(text)
+
+
+def _carry_out(scans: list[Path], out: Path, settings: QuantifySettings, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from revoxel.asl.quantify import find_groups, plan_scan, quantify_scan
+
+    console = Console()
+    groups = find_groups(scans, settings.stated)
+    failed: dict[str, str] = {}
+    for group in groups:
+        try:
+            plan = plan_scan(group, out, settings)
+            if dry_run:
+                _show_plan(console, plan)
+            elif plan.done:
+                console.print(
+                    f"{escape(group.stem)}: done before, kept ({plan.paths.record})", soft_wrap=True
+                )
+            else:
+                with stage_bars() as progress:
+                    result = quantify_scan(plan, settings, progress)
+                _show(console, group.stem, result.record)
+                console.print(
+                    f"maps     {result.paths.file('cbf')}\npicture  {result.paths.picture}\n"
+                    f"report   {result.paths.page}",
+                    soft_wrap=True,
+                )
+        except EXPECTED as error:
+            if len(groups) == 1:
+                raise
+            failed[group.stem] = one_line(error)
+    for stem, reason in failed.items():
+        console.print(f"[red]-[/red] {escape(f'{stem}: {reason}')}", soft_wrap=True)
+    if failed:
+        console.print(f"{len(groups) - len(failed)} of {len(groups)} scans are done, {len(failed)} failed")
+        raise typer.Exit(EXIT_CODE_INCOMPLETE)
+
+
+def _show_plan(console: Any, plan: ScanPlan) -> None:
+    from revoxel.core.report import fact_table
+
+    facts = {role: str(path) for role, path in plan.inputs.items()}
+    for one in plan.series:
+        delays = sorted(
+            {delay for delay, kind in zip(one.delays, one.volume_types, strict=True) if kind != "m0scan"}
+        )
+        facts[f"{one.labelling} delays"] = ", ".join(f"{delay.pld_ms:g}" for delay in delays) + " ms"
+    facts["result"] = f"{plan.paths.record.parent} ({'done before, kept' if plan.done else 'to be made'})"
+    notes = [note for one in plan.series for note in one.notes]
+    facts |= {f"warning {number}": text for number, text in enumerate(notes, start=1)}
+    console.print(fact_table(f"Dry run: nothing is written for {plan.group.stem}", facts))
+
+
+def _show(console: Any, stem: str, record: Mapping[str, Any]) -> None:
+    from revoxel.asl.report import facts_of, number_rows
+    from revoxel.core.report import fact_table, number_table
+
+    table = number_rows(record)
+    rows = {row[0]: dict(zip(table["columns"][1:], row[1:], strict=True)) for row in table["rows"]}
+    console.print(number_table(f"{stem}: {table['note']}", rows, first_column="region"))
+    console.print(fact_table("How", facts_of(record)))
+    if record["warnings"]:
+        numbered = {str(number): text for number, text in enumerate(record["warnings"], start=1)}
+        console.print(fact_table("Warnings", numbered))
