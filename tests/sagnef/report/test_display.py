@@ -26,7 +26,7 @@ def stored_otherwise(material: Material, orientation: np.ndarray) -> Material:
     affine = material.grid.affine @ inv_ornt_aff(orientation, material.grid.shape)
     fused = turn(material.fused)
     experts = {name: turn(volume) for name, volume in material.experts.items()}
-    return Material(Grid(fused.shape, affine), fused, experts=experts)
+    return Material(Grid(fused.shape, affine), fused, turn(material.low), experts)
 
 
 @pytest.mark.parametrize("orientation", STORED[::5])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from revoxel.experts.names import Expert
@@ -77,12 +78,21 @@ def test_dominant_expert_is_the_one_with_the_largest_weight(material) -> None:
 
 
 def test_weights_are_shown_one_by_one_and_together(material) -> None:
+    weights = {name: share.copy() for name, share in material.weights.items()}
+    weights["SMORE"][:20] += 0.1
+    material = replace(material, weights=weights)
     view = view_of(material)
     columns = weight_columns(material, view, window_of(material, view))
     assert [column.title for column in columns] == [*(f"weight of {e}" for e in Expert), "dominant expert"]
     enlarged = decoded(columns[-1].pictures[Plane.AXIAL].uri).shape
     assert enlarged[0] == 3 * view.slice(material.fused, Plane.AXIAL).shape[0]
-    assert weight_columns(replace(material, weights={}), view, window_of(material, view)) == []
+
+
+@pytest.mark.parametrize("names", [(), tuple(Expert)])
+def test_weights_that_are_the_same_everywhere_are_not_mapped(material, names) -> None:
+    view = view_of(material)
+    flat = replace(material, weights={name: np.full(material.grid.shape, 0.25) for name in names})
+    assert weight_columns(flat, view, window_of(flat, view)) == []
 
 
 def test_picture_comes_back_nearly_unchanged() -> None:

@@ -69,7 +69,7 @@ def test_charts_keep_every_dot_inside_and_link_it(summary) -> None:
     given = [summary(str(place), 0.2 * place - 0.3, 0.02 * place) for place in range(6)]
     gains, weights, apart = charts_of(given)
     assert gains.zero is not None
-    assert [line.label for line in gains.lines] == ["SMORE", "best expert of each volume"]
+    assert [line.label for line in gains.lines] == ["SMORE", "best of each volume"]
     for chart in (gains, weights, apart):
         for line in chart.lines:
             assert len(line.dots) == len(given)

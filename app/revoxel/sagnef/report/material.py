@@ -59,8 +59,8 @@ class Material:
 
     @cached_property
     def head(self) -> NDArray[np.bool_]:
-        """Where the head or brain is."""
-        return foreground_mask(self.fused)
+        """Where the head or brain is: as measured, because results ring into an empty background."""
+        return foreground_mask(self.fused if self.low is None else self.low)
 
 
 def read_material(run: Run) -> Material:

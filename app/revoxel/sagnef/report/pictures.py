@@ -30,6 +30,7 @@ _ERROR_COLOURS = "PuOr"
 _WEIGHT_COLOURS = "cividis"
 _ENLARGED = 3
 _HATCH_PIXELS = 14
+_SAME_WEIGHT = 0.005
 _HATCH_SHADE = 0.55
 _TINT = 0.6
 
@@ -156,13 +157,15 @@ def error_of(material: Material) -> NDArray[np.float32]:
 
 
 def weight_columns(material: Material, view: View, window: Window) -> list[Column]:
-    """One map per expert, and which expert rules where.
+    """One map per expert, and which expert rules where; nothing if the weights are the same everywhere.
 
     Args:
         material: Volumes.
         view: What is shown.
         window: Black and white of the anatomy below the colours.
     """
+    if not any(np.ptp(share[material.head]) > _SAME_WEIGHT for share in material.weights.values()):
+        return []
     colours = colormaps[_WEIGHT_COLOURS]
 
     def _on_head(pixels: Pixels, plane: Plane) -> Pixels:
@@ -177,10 +180,8 @@ def weight_columns(material: Material, view: View, window: Window) -> list[Colum
         )
         for name, share in material.weights.items()
     ]
-    if material.weights:
-        drawn = {plane: _ruled(material, view, window, plane) for plane in Plane}
-        columns.append(_column("dominant expert", drawn, view, "dominant"))
-    return columns
+    ruled = {plane: _ruled(material, view, window, plane) for plane in Plane}
+    return [*columns, _column("dominant expert", ruled, view, "dominant")]
 
 
 def dominant_map(material: Material) -> NDArray[np.float32]:

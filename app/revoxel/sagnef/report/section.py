@@ -119,6 +119,7 @@ def render_section(seen: Seen) -> Markup:
         planes=list(Plane),
         slices=slice_columns(seen.material, seen.view, seen.window),
         weights=weight_columns(seen.material, seen.view, seen.window),
+        has_weights=bool(seen.material.weights),
         error_percent=round(100 * seen.window.error / (seen.window.high - seen.window.low)),
         usage=_usage(record),
         colours=OKABE_ITO,

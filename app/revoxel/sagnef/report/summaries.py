@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ABSENT = "-"
 #: How a reader calls the rows.
-ROW_TITLES = {Baseline.ORACLE_VOLUME.value: "oracle: best expert of each volume"}
+ROW_TITLES = {Baseline.ORACLE_VOLUME.value: "oracle: best of each volume"}
 
 
 @dataclass(frozen=True)
