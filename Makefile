@@ -52,7 +52,7 @@ PORT ?= 8000
 export MONAI_LABEL_SESSION_PATH ?= $(CURDIR)/out/label/sessions
 
 $(LABEL_READY): requirements/monailabel.txt pyproject.toml setup.py
-	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed; use make PYTHON=python3.11')"
+	@$(PYTHON) -c "import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else 'MONAI Label needs Python 3.11 or 3.12; use make PYTHON=python3.11')"
 	test -x $(LABEL_BIN)/python || $(PYTHON) -m venv $(LABEL_VENV)
 	$(LABEL_BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(LABEL_BIN)/python -m pip install --quiet --no-deps -r requirements/monailabel.txt

