@@ -26,7 +26,7 @@ def test_page_is_written_and_what_is_not_shown_is_listed(cohort, tmp_path) -> No
     result = run(copied, "--max-viewers", 0)
     assert result.exit_code == 1
     assert "2 run(s)" in result.output
-    assert "not shown: lost 5mm t1c: lost.nii.gz must be <readable>" in result.stderr
+    assert "not shown: lost 5mm t1c: failed: lost.nii.gz must be <readable>" in result.stderr
     assert (copied / "report.html").is_file()
     again = run(copied, "--max-viewers", 0)
     assert again.exit_code == 2

@@ -20,7 +20,7 @@ def test_page_shows_every_run_and_what_it_could_not_show(page) -> None:
     html = page.read_text()
     assert RESEARCH_USE.capitalize() in html
     assert html.count("<article") == html.count("<iframe") == 2
-    assert "lost.nii.gz must be &lt;readable&gt;" in html
+    assert "failed: lost.nii.gz must be &lt;readable&gt;" in html
     for text in ("What fusion gives", "Against the truth", "Whom the gate trusted", "How it was made"):
         assert text in html
 

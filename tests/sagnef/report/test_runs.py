@@ -17,7 +17,7 @@ def test_cohort_gives_runs_with_truths_and_lists_what_failed(cohort) -> None:
     assert [run.name for run in found.runs] == ["anna 5mm t1c", f"{HOSTILE} 5mm t1c"]
     assert [run.patient for run in found.runs] == ["anna", "bert"]
     assert all(run.truth and run.truth.is_file() for run in found.runs)
-    assert found.failures == {"lost 5mm t1c": "lost.nii.gz must be <readable>"}
+    assert found.failures == {"lost 5mm t1c": "failed: lost.nii.gz must be <readable>"}
     assert found.evaluation is None
 
 
@@ -60,8 +60,25 @@ def test_stale_record_of_a_failed_task_is_not_shown(copied) -> None:
     content["tasks"][0] |= {"state": "failed", "reason": "disk full"}
     change_record(copied / "cohort.json", **content)
     found = find_runs(copied)
-    assert found.failures["anna 5mm t1c"] == "disk full"
+    assert found.failures["anna 5mm t1c"] == "failed: disk full"
     assert len(found.runs) == 1
+
+
+def test_task_that_waits_is_listed_even_if_an_older_result_is_there(copied) -> None:
+    content = json.loads((copied / "cohort.json").read_text())
+    content["tasks"][0] |= {"state": "waiting", "reason": "the scan changed"}
+    change_record(copied / "cohort.json", **content)
+    assert find_runs(copied).failures["anna 5mm t1c"] == "waiting: the scan changed"
+
+
+def test_verbs_that_fuse_nothing_need_no_records(copied) -> None:
+    task = {"subject": "p", "folder": "none", "state": "done", "record": None}
+    change_record(copied / "cohort.json", verb="evaluate", tasks=[task])
+    (copied / "evaluation.json").write_text("{}")
+    found = find_runs(copied)
+    assert found.failures == {}
+    assert found.runs == ()
+    assert found.evaluation == copied / "evaluation.json"
 
 
 def test_lost_manifest_of_a_cohort_costs_the_truths_alone(copied) -> None:

@@ -78,7 +78,7 @@ def read_material(run: Run) -> Material:
     """
     fused = read_volume(_beside(run, run.record.outputs.fused))
     reader = _Reader(run, fused.grid)
-    experts = {name: reader.attempt(f"expert {name}", reader.expert, name) for name in run.record.experts}
+    experts = {name: reader.attempt(f"expert {name}", reader.expert, name) for name in reader.experts()}
     truth = reader.attempt("truth", reader.truth) if run.truth else None
     whole, known = truth or (None, ())
     return Material(
@@ -113,6 +113,14 @@ class _Reader:
         volume = self._input(LOW)
         return resample(volume.data, volume.grid, self.grid, order=0)
 
+    def experts(self) -> list[str]:
+        """Names of the experts whose volumes are anywhere."""
+        record = self.run.record
+        found = [name for name in record.experts if name in record.outputs.experts or name in record.inputs]
+        if not found:
+            self.notes.append("experts left out: their volumes were not kept (--keep-experts)")
+        return found
+
     def expert(self, name: str) -> NDArray[np.float32]:
         """The volume beside the record, or the one that the run was made from."""
         kept = self.run.record.outputs.experts.get(name)
@@ -123,7 +131,8 @@ class _Reader:
         return resample(volume.data, volume.grid, self.grid)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        path, names = _beside(self.run, self.run.record.outputs.weights), self.run.record.experts
+        names = self.run.record.experts
+        path = _beside(self.run, self.run.record.outputs.weights or "")
         data = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
         if data.shape != (*self.grid.shape, len(names)):
             msg = f"{path} must have the shape {(*self.grid.shape, len(names))}, got {data.shape}; run again."

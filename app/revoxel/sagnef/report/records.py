@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 COHORT_FILE = "cohort.json"
 RECORD_PATTERN = "*_sagnef.json"
-FAILED = "failed"
+DONE = "done"
+#: Verbs of a cohort that leave records of fusions.
+FUSING_VERBS = ("superresolve", "predict")
 
 
 class _Read(BaseModel):
@@ -53,7 +55,7 @@ class OutputNames(_Read):
     """Names of the files beside the record."""
 
     fused: str
-    weights: str
+    weights: str | None = None
     experts: dict[str, str] = Field(default_factory=dict)
 
 

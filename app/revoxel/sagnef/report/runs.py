@@ -11,7 +11,8 @@ from revoxel.core.reasons import one_line
 from revoxel.sagnef.comparison.outputs import STEM as EVALUATION
 from revoxel.sagnef.report.records import (
     COHORT_FILE,
-    FAILED,
+    DONE,
+    FUSING_VERBS,
     RECORD_PATTERN,
     CohortRecord,
     FusionRecord,
@@ -118,14 +119,16 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _listed(root: Path, listed: CohortRecord, failures: dict[str, str]) -> dict[str, Path]:
-    """Records of a cohort by task; a task without one is a failure."""
+    """Records of a cohort by task; a task that should have one and has none is a failure."""
     paths = {}
     for task in listed.tasks:
         found = [root / task.record] if task.record else sorted((root / task.folder).glob(RECORD_PATTERN))
-        if task.state != FAILED and len(found) == 1 and found[0].is_file():
+        if task.state != DONE:
+            failures[task.name] = ": ".join(part for part in (task.state, task.reason) if part)
+        elif len(found) == 1 and found[0].is_file():
             paths[task.name] = found[0]
-        else:
-            failures[task.name] = task.reason or f"{task.state}: no record in {task.folder}"
+        elif listed.verb in FUSING_VERBS:
+            failures[task.name] = f"{task.state}: no record in {task.folder}"
     return paths
 
 
