@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from scipy import ndimage
 
 from revoxel.core.geometry import SAME_GRID_TOLERANCE_VOXELS, offset_voxels, resample
 from revoxel.core.intensity import foreground_mask
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from revoxel.sagnef.report.runs import Run
 
 Read = TypeVar("Read")
+_FAINT = 0.05
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, ImageFileError)
 
 
@@ -59,8 +61,12 @@ class Material:
 
     @cached_property
     def head(self) -> NDArray[np.bool_]:
-        """Where the head or brain is: as measured, because results ring into an empty background."""
-        return foreground_mask(self.fused if self.low is None else self.low)
+        """Where the head or brain is, without the faint ringing of results into an empty background."""
+        inside = foreground_mask(self.fused)
+        bright = inside & (self.fused > _FAINT * np.percentile(self.fused[inside], 99.9))
+        parts, n_parts = ndimage.label(bright)
+        largest = np.argmax(np.bincount(parts.ravel())[1:]) + 1 if n_parts else 0
+        return ndimage.binary_fill_holes(parts == largest)
 
 
 def read_material(run: Run) -> Material:
