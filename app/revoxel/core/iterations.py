@@ -25,7 +25,7 @@ class Precision:
 
     Args:
         dtype: "auto" (bfloat16 where the hardware has it, else float32), "float32", "bfloat16" or "float16".
-        channels_last: lay volumes out channels-last, which is the fast layout for half precision.
+        channels_last: lay volumes and slices out channels-last, which is the fast layout for half precision.
     """
 
     def __init__(self, dtype: str = "auto", *, channels_last: bool = True) -> None:
@@ -53,8 +53,9 @@ class Precision:
 
     def layout(self, image: torch.Tensor) -> torch.Tensor:
         """The batch in the layout that the network runs fastest on."""
-        if self.channels_last and image.ndim == 5:
-            return image.contiguous(memory_format=torch.channels_last_3d)
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        if self.channels_last and image.ndim in formats:
+            return image.contiguous(memory_format=formats[image.ndim])
         return image
 
 

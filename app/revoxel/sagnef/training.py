@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import contextmanager
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,14 +14,14 @@ import torch
 
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
 from revoxel.core.manifest import load_manifest
-from revoxel.core.reasons import reason_of
+from revoxel.core.one_line import one_line_errors
 from revoxel.core.volumes import atomic_path
 from revoxel.sagnef.data import fold_items
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
 from revoxel.sagnef.volume_cache import MappedCases, prepare_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ignite.engine import Engine
 
@@ -31,26 +30,6 @@ if TYPE_CHECKING:
     from revoxel.sagnef.network import SAGNEF
 
 logger = logging.getLogger(__name__)
-
-_EXPECTED = (OSError, ValueError, FloatingPointError)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with one line where a user can do something about it; defects keep their traceback.
-
-    Raises:
-        SystemExit: Instead of what was raised, or what caused it.
-    """
-    try:
-        yield
-    except Exception as error:
-        root: BaseException = error
-        while root.__cause__ is not None and not isinstance(root, _EXPECTED):
-            root = root.__cause__
-        if not isinstance(root, _EXPECTED):
-            raise
-        raise SystemExit(f"error: {reason_of(root)}") from error
 
 
 def volumes(
