@@ -39,6 +39,10 @@ class Optimum:
     att: Tensor
     explained: Tensor
 
+    def part(self, rows: Tensor) -> Optimum:
+        """The fit of some voxels."""
+        return Optimum(self.cbf[rows], self.att[rows], self.explained[rows])
+
     def better(self, other: Optimum) -> Optimum:
         """The one of two fits that explains more, voxel by voxel; this one where they tie."""
         wins = other.explained > self.explained
@@ -155,7 +159,7 @@ class Dictionary:
         bent = self.at_kink[best].nonzero().squeeze(1)
         if len(bent):
             right = self._beside(curves[bent], best[bent], self._middles(1)[best[bent]])
-            part = Optimum(optimum.cbf[bent], optimum.att[bent], optimum.explained[bent]).better(right)
+            part = optimum.part(bent).better(right)
             optimum.cbf[bent], optimum.att[bent], optimum.explained[bent] = part.cbf, part.att, part.explained
         return optimum
 

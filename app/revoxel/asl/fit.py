@@ -12,13 +12,13 @@ from torch import Tensor
 from revoxel.asl.dictionary import Dictionary, att_grid
 from revoxel.asl.physics import Array, AslPhysics, unit_signal
 from revoxel.asl.posterior import posterior
-from revoxel.asl.voxels import Noise, gather_voxels
+from revoxel.asl.voxels import Noise, Voxels, gather_voxels
 
 if TYPE_CHECKING:
     from revoxel.asl.protocol import AslProtocol
 
-#: Voxels at a time: their projections on all atoms stay in a core's cache.
-_CHUNK_CPU, _CHUNK_GPU = 1024, 1 << 17
+#: Voxels at a time: memory stays small and the projections on all atoms stay in the cache.
+CHUNK = 8192
 
 
 class OnNonfinite(StrEnum):
@@ -125,21 +125,38 @@ def fit_dictionary(
         raise ValueError(msg)
     voxels = gather_voxels(dm, protocol, mask, drop_nonfinite=settings.on_nonfinite == OnNonfinite.MASK)
     noise = Noise.of(sigma, voxels)
-    physics = physics or AslPhysics()
+    columns = fit_voxels(voxels, noise, protocol, physics or AslPhysics(), settings)
+    maps = {name: voxels.map_of(values) for name, values in columns.items()}
+    return AslFit(dropped=voxels.dropped_map(), **maps)
+
+
+def fit_voxels(
+    voxels: Voxels, noise: Noise, protocol: AslProtocol, physics: AslPhysics, settings: FitSettings
+) -> dict[str, Tensor]:
+    """`fit_dictionary` between the checks and the maps.
+
+    Args:
+        voxels: Checked voxels.
+        noise: Their noise.
+        protocol: Delays of the channels.
+        physics: Constants, each a number or one per item.
+        settings: Ranges and steps.
+
+    Returns:
+        Values of the chosen voxels in order by name, see `AslFit`.
+    """
     varying = bool(physics.arrays()) or len(noise.weights) > 1
-    work = voxels.items() if varying else [(0, voxels.chosen.nonzero().squeeze(1))]
+    work = voxels.items() if varying else [(0, voxels.rows)]
     grid = att_grid(settings.att_range_ms, settings.step_ms, protocol.kinks_ms)
-    rows: dict[str, Tensor] = {}
+    parts = []
     for item, chosen in work:
         constants = physics.of_item(item, voxels.n_items) if varying else physics
         weights = noise.weights[item % len(noise.weights)]
         dictionary = Dictionary.build(grid, protocol, constants, weights, settings.cbf_max_ml_100g_min)
-        chunk = _CHUNK_CPU if voxels.curves.device.type == "cpu" else _CHUNK_GPU
-        for part in chosen.split(chunk):
-            level = None if noise.levels is None else noise.levels[part]
-            _put(rows, part, _fit_rows(dictionary, voxels.curves[part], level), len(voxels.chosen))
-    maps = {name: voxels.map_of(values) for name, values in rows.items()}
-    return AslFit(dropped=voxels.map_of(voxels.dropped), **maps)
+        for rows in chosen.split(CHUNK):
+            level = None if noise.levels is None else noise.levels[rows]
+            parts.append(_fit_rows(dictionary, voxels.curves[rows], level))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def white_paper_cbf(
@@ -170,7 +187,7 @@ def white_paper_cbf(
     if protocol.pasl_bolus_ms:
         arrived += max(protocol.pasl_tis_ms[0] - protocol.pasl_bolus_ms, 0.0)
     cbf = voxels.curves.reshape(*voxels.shape, 1) / unit_signal(arrived, protocol, physics)
-    return voxels.map_of(torch.where(voxels.chosen, cbf.reshape(-1), 0.0))
+    return voxels.map_of(cbf.reshape(-1)[voxels.chosen])
 
 
 def _fit_rows(dictionary: Dictionary, curves: Tensor, level: Tensor | None) -> dict[str, Tensor]:
@@ -189,10 +206,3 @@ def _fit_rows(dictionary: Dictionary, curves: Tensor, level: Tensor | None) -> d
     if level is not None:
         rows |= posterior(dictionary, projections, level, optimum)
     return rows
-
-
-def _put(rows: dict[str, Tensor], part: Tensor, values: dict[str, Tensor], n_rows: int) -> None:
-    for name, column in values.items():
-        if name not in rows:
-            rows[name] = column.new_zeros(n_rows)
-        rows[name][part] = column

@@ -152,6 +152,24 @@ def unit_signal(att: Array, protocol: AslProtocol, physics: AslPhysics | None = 
     return _channels(att, protocol, physics or AslPhysics(), (_casl, _pasl, _vsasl))
 
 
+def arterial_signal(abat: Array, protocol: AslProtocol, physics: AslPhysics | None = None) -> Array:
+    r"""Signal of labelled blood still inside arteries, for an arterial blood volume of 1 (Woods 2024).
+
+    $\frac{2 \alpha}{\lambda} e^{-aBAT/T_1}$ while the bolus passes (PASL: $e^{-TI/T_1}$). VSASL labels in
+    place and has no such term here.
+
+    Args:
+        abat: Arterial bolus arrival time in ms, any shape.
+        protocol: Delays of the channels.
+        physics: Constants; the standard ones if not given.
+
+    Returns:
+        `(..., channel)`, in units of the tissue's M0.
+    """
+    blocks = _channels(abat, protocol, physics or AslPhysics(), (_casl_inside, _pasl_inside, _vsasl_inside))
+    return blocks / _CBF_UNIT
+
+
 def att_derivative(att: Array, protocol: AslProtocol, physics: AslPhysics | None = None) -> Array:
     """Derivative of `unit_signal` by ATT; at a kink that of the shorter ATT.
 
@@ -250,6 +268,20 @@ def _pasl_slope(att: Any, inversion: Any, bolus: float, t1: Any) -> Any:
 def _vsasl_slope(att: Any, pld: Any, t1: Any) -> Any:
     xp: Any = torch if isinstance(att, torch.Tensor) else np
     return (att <= pld) * xp.exp(-pld / t1)
+
+
+def _casl_inside(abat: Any, pld: Any, duration: Any, t1: Any) -> Any:
+    xp: Any = torch if isinstance(abat, torch.Tensor) else np
+    return ((abat > pld) & (abat <= pld + duration)) * xp.exp(-abat / t1)
+
+
+def _pasl_inside(abat: Any, inversion: Any, bolus: float, t1: Any) -> Any:
+    xp: Any = torch if isinstance(abat, torch.Tensor) else np
+    return ((abat <= inversion) & (inversion - abat < bolus)) * xp.exp(-inversion / t1)
+
+
+def _vsasl_inside(abat: Any, pld: Any, t1: Any) -> Any:
+    return 0.0 * _vsasl(abat, pld, t1)
 
 
 def _row(times_ms: tuple[float, ...], like: Any) -> Any:

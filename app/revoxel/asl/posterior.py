@@ -23,6 +23,8 @@ _SQRT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 #: Beyond this many standard deviations outside the range the cut normal no longer changes noticeably.
 _FAR = 8.0
+#: A peak this many standard deviations inside the range is not cut, for any ATT that has a weight.
+_CLEAR = 8.0
 #: Of the grid's spacing: a narrower posterior falls between the atoms.
 _NARROW = 0.6
 
@@ -41,23 +43,44 @@ def posterior(
     Returns:
         `cbf_mean`, `cbf_sd`, `att_mean`, `att_sd`, each `(voxel,)`, float64.
     """
-    norms, att = dictionary.norms.float(), dictionary.att.float()
-    noise = level.float()[:, None]
-    log_evidence, mean, variance = _cut_normal(projections / noise, dictionary.cbf_max * norms / noise)
-    log_weights = log_evidence + (_cells(dictionary.att).float() / norms).log()
-    weights = log_weights.softmax(1)
-    scale = noise / norms
-    att_mean = weights @ att
-    cbf_mean = (weights * scale * mean).sum(1)
-    cbf_square = (weights * scale**2 * (variance + mean**2)).sum(1)
-    att_variance = (weights * (att - att_mean[:, None]) ** 2).sum(1)
-    moments = {
-        "cbf_mean": cbf_mean,
-        "cbf_sd": (cbf_square - cbf_mean**2).clamp_min(0.0).sqrt(),
-        "att_mean": att_mean,
-        "att_sd": att_variance.sqrt(),
+    peak = projections / level.float()[:, None]
+    moments = _moments(dictionary, peak, level, optimum, cut=False)
+    reach = moments["cbf_mean"] + _CLEAR * moments["cbf_sd"]
+    near_end = (optimum.explained < (_CLEAR * level) ** 2) | (reach > dictionary.cbf_max)
+    rows = near_end.nonzero().squeeze(1)
+    if len(rows):
+        _replace(moments, rows, _moments(dictionary, peak[rows], level[rows], optimum.part(rows), cut=True))
+    spacing = float(dictionary.att.diff().max())
+    rows = (moments["att_sd"] < spacing).nonzero().squeeze(1)
+    if len(rows):
+        _replace(moments, rows, _sharp(dictionary, level[rows], optimum.part(rows), spacing))
+    return moments
+
+
+def _moments(
+    dictionary: Dictionary, peak: Tensor, level: Tensor, optimum: Optimum, *, cut: bool
+) -> dict[str, Tensor]:
+    """Sums over the grid; without `cut` the range of CBF is taken as endless, which is many times faster."""
+    norms = dictionary.norms.float()
+    scale = level.float()[:, None] / norms
+    if cut:
+        log_evidence, mean, variance = _cut_normal(peak, dictionary.cbf_max / scale)
+    else:
+        mean, variance = peak.clamp_min(0.0), torch.ones(())
+        log_evidence = 0.5 * mean * mean
+    weights = (log_evidence + (_cells(dictionary.att).float() / norms).log()).softmax(1)
+    # Deviations from the optimum: sums of squares of the values themselves would cancel in float32.
+    cbf = mean * scale - optimum.cbf.float()[:, None]
+    att = dictionary.att.float() - optimum.att.float()[:, None]
+    cbf_shift, att_shift = (weights * cbf).sum(1), (weights * att).sum(1)
+    cbf_square = (weights * (cbf * cbf + scale * scale * variance)).sum(1)
+    att_square = (weights * att * att).sum(1)
+    return {
+        "cbf_mean": optimum.cbf + cbf_shift,
+        "cbf_sd": (cbf_square - cbf_shift**2).clamp_min(0.0).sqrt().double(),
+        "att_mean": optimum.att + att_shift,
+        "att_sd": (att_square - att_shift**2).clamp_min(0.0).sqrt().double(),
     }
-    return _sharp(dictionary, level, optimum, {name: value.double() for name, value in moments.items()})
 
 
 def _cut_normal(peak: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,12 +111,16 @@ def _cells(att: Tensor) -> Tensor:
     return (gaps[1:] + gaps[:-1]) / 2
 
 
-def _sharp(
-    dictionary: Dictionary, level: Tensor, optimum: Optimum, moments: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Where the posterior is narrower than the grid, a normal about the optimum with the Cramer-Rao bound."""
+def _sharp(dictionary: Dictionary, level: Tensor, optimum: Optimum, spacing: float) -> dict[str, Tensor]:
+    """A normal about the optimum with the Cramer-Rao bound; NaN where that is not narrower than the grid."""
     sigma = level[:, None] / dictionary.weights
     cbf_sd, att_sd = cramer_rao(optimum.cbf, optimum.att, dictionary.protocol, sigma, dictionary.physics)
-    narrow = att_sd < _NARROW * dictionary.att.diff().max()
+    narrow = att_sd < _NARROW * spacing
     sharp = {"cbf_mean": optimum.cbf, "cbf_sd": cbf_sd, "att_mean": optimum.att, "att_sd": att_sd}
-    return {name: torch.where(narrow, sharp[name], moments[name]) for name in moments}
+    return {name: value.where(narrow, torch.nan) for name, value in sharp.items()}
+
+
+def _replace(moments: dict[str, Tensor], rows: Tensor, better: dict[str, Tensor]) -> None:
+    """Put the values of some rows in place, where they are numbers."""
+    for name, values in better.items():
+        moments[name][rows] = values.where(~values.isnan(), moments[name][rows])

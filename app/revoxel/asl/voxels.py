@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,18 +39,37 @@ class Voxels:
         """Length of the first axis; one for a single voxel."""
         return self.shape[0] if self.shape else 1
 
-    def map_of(self, rows: Tensor) -> Any:
-        """Values by row as a map, of the kind of array that came in.
+    def map_of(self, values: Tensor) -> Any:
+        """Values of the chosen voxels as a map, of the kind of array that came in.
 
         Args:
-            rows: `(row, ...)`.
+            values: `(voxel,)`, chosen voxels in order.
 
         Returns:
-            Array of the maps' shape; floating point in the precision of the signals.
+            Array of the maps' shape, 0 elsewhere; floating point in the precision of the signals.
         """
-        rows = rows.to(self.curves.dtype) if rows.is_floating_point() else rows
+        kept = values.to(self.curves.dtype) if values.is_floating_point() else values
+        rows = kept.new_zeros(len(self.chosen))
+        rows[self.chosen] = kept
+        return self._shaped(rows)
+
+    def dropped_map(self) -> Any:
+        """`dropped` as a map."""
+        return self._shaped(self.dropped)
+
+    def _shaped(self, rows: Tensor) -> Any:
         maps = rows.reshape(self.shape)
         return maps.cpu().numpy() if self.from_numpy else maps
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Row numbers of the chosen voxels, `(voxel,)`."""
+        return self.chosen.nonzero().squeeze(1)
+
+    @property
+    def item_of_row(self) -> Tensor:
+        """Item of the first axis that each chosen voxel belongs to, `(voxel,)`."""
+        return self.rows.div(max(len(self.chosen) // self.n_items, 1), rounding_mode="floor")
 
     def items(self) -> list[tuple[int, Tensor]]:
         """Rows to fit by item of the first axis.
@@ -57,9 +77,8 @@ class Voxels:
         Returns:
             Pairs of item and row numbers, items in order.
         """
-        rows = self.chosen.nonzero().squeeze(1)
-        item = rows.div(max(len(self.chosen) // self.n_items, 1), rounding_mode="floor")
-        return [(number, rows[item == number]) for number in range(self.n_items)]
+        item = self.item_of_row
+        return [(number, self.rows[item == number]) for number in range(self.n_items)]
 
 
 def gather_voxels(dm: Any, protocol: AslProtocol, mask: Any, *, drop_nonfinite: bool) -> Voxels:
@@ -89,7 +108,8 @@ def gather_voxels(dm: Any, protocol: AslProtocol, mask: Any, *, drop_nonfinite: 
     shape = tuple(signals.shape[:-1])
     curves = signals.reshape(-1, n_channels)
     wanted = _wanted(mask, shape, curves)
-    finite = curves.isfinite().all(-1)
+    # One pass: a sum is finite only where every term is.
+    finite = curves.sum(-1).isfinite()
     dropped = wanted & ~finite
     n_bad = int(dropped.sum())
     if n_bad and not drop_nonfinite:
