@@ -169,6 +169,7 @@ def _local(settings: ClusterSettings, n_tasks: int) -> Any:
         "host": "127.0.0.1",
         "memory_limit": settings.memory or MEMORY_LIMIT // len(environments),
         "silence_logs": logging.CRITICAL,
+        "preload": ["revoxel.cohort.worker_setup"],
     }
     workers = {
         number: {"cls": Nanny, "options": {**shared, "env": environment}}

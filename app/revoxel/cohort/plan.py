@@ -168,10 +168,13 @@ def plan_cohort(
         The plan; nothing is written.
 
     Raises:
-        FileNotFoundError: If there is no manifest.
+        FileNotFoundError: If there is no manifest, or no gate where one is named.
         ValueError: If the manifest is malformed, or two tasks would write the same file.
     """
     manifest = load_manifest(path)
+    if settings.checkpoint is not None and not settings.checkpoint.is_file():
+        msg = f"{settings.checkpoint} must be an existing gate; check --ckpt."
+        raise FileNotFoundError(msg)
     rows = [_absolute(manifest, case) for case in manifest.cases]
     bids = all(is_bids(row.lr) for row in rows) if layout == "auto" else layout == Layout.BIDS
     chosen = Layout.BIDS if bids else Layout.PLAIN
