@@ -58,7 +58,7 @@ def brain_mask(image: NDArray[np.float32], name: str) -> NDArray[np.bool_]:
     if finite.min() == finite.max():
         msg = f"{name} must show a brain, got one value everywhere; pass --mask FILE."
         raise ValueError(msg)
-    bright = finite > threshold_otsu(finite)
+    bright = finite > threshold_otsu(finite.ravel())
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in np.moveaxis(bright, 2, 0)], axis=2)
     parts, n_parts = ndimage.label(filled)
     sizes = ndimage.sum_labels(filled, parts, np.arange(1, n_parts + 1))

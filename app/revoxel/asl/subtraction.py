@@ -109,7 +109,7 @@ def repeat_sigma(
         mask: `(i, j, k)`.
 
     Returns:
-        Standard deviation of each averaged image; None where nothing was repeated.
+        Standard deviation of each averaged image; None where nothing was repeated, or only copied.
     """
     single = np.array(
         [
@@ -117,7 +117,7 @@ def repeat_sigma(
             for values, n in zip(variance, counts, strict=True)
         ]
     )
-    if np.isnan(single).all():
+    if not (single > 0).any() or (single == 0).any():
         return None
     filled = np.where(np.isnan(single), np.nanmean(single), single)
     return np.asarray(np.sqrt(filled / np.asarray(counts)), dtype=np.float64)
