@@ -35,6 +35,10 @@ class Role(StrEnum):
     PLANES = "planes"  # thick slices whose sharp planes teach the learned experts; truth for nothing
     SCAN = "scan"  # real thick slices to look at; truth for nothing
     LABELS = "labels"  # regions of a patient's truth
+    PERFUSION = "perfusion"  # ASL images and their M0; never trained on
+
+
+_WITHOUT_PULSE = {Role.LABELS, Role.PERFUSION}
 
 
 class _Record(BaseModel):
@@ -66,11 +70,11 @@ class PublicVolume(_Record):
         source: Key of its source.
         role: What it is used for.
         patient: Who; a patient is never in training and test at once.
-        pulse: Contrast; None for labels.
+        pulse: Contrast; None for labels and perfusion.
         file: Path below the data folder.
         axes: Array axes along which it was acquired at about 1 mm, in the order in which they are used.
-        shape: Voxels.
-        spacing_mm: Voxel size.
+        shape: Voxels, and images where there are several.
+        spacing_mm: Voxel size, as the header states it.
         skull_stripped: Whether only the brain is left.
         sha256: Fingerprint of the file.
         note: What else one should know.
@@ -82,7 +86,7 @@ class PublicVolume(_Record):
     pulse: Pulse | None
     file: str
     axes: Annotated[tuple[Axis, ...], Field(alias="true_axes")]
-    shape: tuple[Size, Size, Size]
+    shape: Annotated[tuple[Size, ...], Field(min_length=3, max_length=5)]
     spacing_mm: tuple[Length, Length, Length]
     skull_stripped: bool
     sha256: Sha256
@@ -130,8 +134,9 @@ class Catalogue(_Record):
                 msg = f"volumes.{row}.file must be listed once, got {volume.file!r} twice"
             elif teaches and not self.sources[volume.source].weights_may_ship:
                 msg = f"volumes.{row}.role must not be {volume.role}: its licence bars shipping weights"
-            elif truth != bool(volume.axes) or (volume.pulse is None) != (volume.role is Role.LABELS):
-                msg = f"volumes.{row} must have true_axes if it is truth, and a pulse unless it is labels"
+            elif truth != bool(volume.axes) or (volume.pulse is None) != (volume.role in _WITHOUT_PULSE):
+                msg = f"volumes.{row} must have true_axes if it is truth, and a pulse unless it is "
+                msg += "labels or perfusion"
             else:
                 continue
             raise ValueError(msg)

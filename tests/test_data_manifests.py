@@ -73,7 +73,7 @@ def test_files_at_hand_are_those_of_the_catalogue(public_volumes, data_path):
     for volume in public_volumes.ALL.volumes:
         header = nibabel.load(data_path(volume.file)).header
         assert header.get_data_shape() == volume.shape
-        assert header.get_zooms() == pytest.approx(volume.spacing_mm, abs=1e-4)
+        assert header.get_zooms()[:3] == pytest.approx(volume.spacing_mm, abs=1e-4)
 
 
 def test_absent_and_changed_files_are_told_apart(public_volumes, tmp_path):
