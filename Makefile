@@ -76,4 +76,4 @@ docs: $(READY)
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(LABEL_VENV) build dist site out app/*.egg-info
+	rm -rf $(VENV) $(LABEL_VENV) build dist site out app/*.egg-info app/bin app/lib app/logs app/model

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -99,7 +100,9 @@ def test_info_lists_models_trainers_and_strategies(client):
 def test_stock_viewer_sends_choices_that_are_allowed(client):
     """3D Slicer sends the first value of each list; the result must not come back as a label map."""
     config = client.info()["models"]["sagnef"]["config"]
-    assert {key: value[0] for key, value in config.items()} == {
+    lists = [value for value in config.values() if isinstance(value, list)]
+    assert all(isinstance(word, str) for words in lists for word in words)  # its combo boxes hold words only
+    assert {key: value[0] if isinstance(value, list) else value for key, value in config.items()} == {
         "deliver": "datastore",
         "weights": False,
         "trained": False,
@@ -215,6 +218,27 @@ def test_training_runs_reports_stops_and_goes_on(client):
     file, record = client.infer(MODEL, "sub-04_T1w", {"trained": True})
     assert nibabel.load(file).shape == (64, 64, 60)
     assert record["fusion"] in {"gate", "simplex"}
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["Slicer's console", "Python"])
+def test_examples_of_the_documentation_run(server, inferred, tmp_path, monkeypatch, repository, place):
+    """With the client library of the Slicer extension, and a stand-in for Slicer itself."""
+    extension = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel"
+    assert (extension / "MONAILabelLib" / "client.py").is_file()
+    monkeypatch.syspath_prepend(str(extension))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    shutil.copy(server.studies / "sub-03_T1w.nii.gz", "scan_t1c.nii.gz")
+    loaded = []
+    slicer = SimpleNamespace(
+        app=SimpleNamespace(temporaryPath=str(tmp_path)), util=SimpleNamespace(loadVolume=loaded.append)
+    )
+    page = (repository / "docs" / "slicer.md").read_text()
+    code = re.findall(r"```py\n(.*?)```", page, flags=re.DOTALL)[place]
+    names = {"slicer": slicer}
+    exec(code.replace("http://127.0.0.1:8000", server.url), names)
+    assert nibabel.load(names["path"]).shape == (64, 64, 60)
+    assert loaded in ([], [names["path"]])
 
 
 # What a hostile client may try.

@@ -8,7 +8,7 @@ from typing import Any
 
 from monailabel.datastore.local import LocalDatastore
 
-from revoxel.label.ids import SUFFIXES, check_id, check_tag, image_path, inside, is_servable
+from revoxel.label.ids import SUFFIXES, check_id, check_tag, image_path, inside, is_servable, split_name
 from revoxel.label.refusals import conflict, forbidden, unknown
 from revoxel.label.training import Pair
 from revoxel.label.uploads import check_volume
@@ -53,7 +53,12 @@ class ScanStore(LocalDatastore):
         if image_id in self.list_images():
             raise conflict(f"image {image_id} exists already; choose another id.")
         check_volume(Path(image_filename))
-        return str(super().add_image(image_id, image_filename, image_info))
+        try:
+            return str(super().add_image(image_id, image_filename, image_info))
+        except OSError:
+            # A full disk must not leave half an image behind.
+            (self.studies / f"{image_id}{split_name(image_filename)[1]}").unlink(missing_ok=True)
+            raise
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]

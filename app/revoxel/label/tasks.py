@@ -48,11 +48,11 @@ class SuperResolve(BasicInferTask):
         self.models = models
         self.cache = cache
         description = models[name].description if name in models else "Picks the bundle that fits the scan"
-        # The stock clients show and send the first of each list; a viewer of labels shows no volume.
+        # The stock viewers send the first word of each list; what they get back they show as labels.
         choices = {
             "deliver": ["datastore", "file"],
-            "weights": [False, True],
-            "trained": [False, True],
+            "weights": False,
+            "trained": False,
             "device": devices,
         }
         super().__init__(
