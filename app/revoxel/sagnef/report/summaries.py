@@ -111,7 +111,8 @@ def methods_table(summaries: Sequence[Summary], *, seed: int = 0) -> PlainTable 
     )
     note = (
         f"Means over {n_patients} patient(s), {len(scored)} run(s), all spacings and pulses together, in the "
-        f"brain; the patient is the unit. {enough} Rows called oracle see the truth."
+        f"brain; the patient is the unit. {enough} Rows called oracle see the truth. Whether a "
+        "gate was trained on these patients is not checked here: revoxel evaluate does."
     )
     rows = tuple(_method_row(name, scored, seed) for name in row_names(scored))
     return PlainTable("What fusion gives", columns, rows, note)
