@@ -84,10 +84,12 @@ class RevoxelApp(MONAILabelApp):
 
         from revoxel.label.routes import failed, refused, router
 
+        # The first route that matches answers: ours come before the stock ones of the same name.
         server.router.routes[:0] = router.routes
         for kind in (ValueError, MONAILabelException):
             server.add_exception_handler(kind, refused)
         server.add_exception_handler(OSError, failed)
+        # The stack was built when the server began to start; it is built again, with the handlers above.
         server.middleware_stack = Guard(server.build_middleware_stack(), self.policy)
 
     def info(self) -> dict[str, Any]:

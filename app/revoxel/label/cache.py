@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +23,8 @@ Progress = Callable[[str, float], None]
 Run = Callable[[ExpertRequest, Progress | None], ExpertRun]
 _STEM = "scan"
 _STEP = 0.25
+# Tuning draws from torch's global generator: two at once would give neither its own numbers.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -115,24 +118,26 @@ class ExpertCache:
             scan: The file, which the cache is keyed by.
 
         Returns:
-            A function for `superresolve`; two processes never make the same volumes at once. Nothing is
-            kept of a scan that is not of the datastore.
+            A function for `superresolve`; two processes never make the same volumes at once. Nothing
+            is kept of a scan that is not of the datastore.
         """
-        if not self.owns(scan):
-            return self.run
         folder = self.folder(scan)
 
-        def run(request: ExpertRequest, progress: Progress | None) -> ExpertRun:
-            kept = replace(request, out_dir=folder, stem=_STEM)
+        def alone(request: ExpertRequest, progress: Progress | None) -> ExpertRun:
+            with _ONE_AT_A_TIME:
+                return self.run(request, progress)
+
+        def kept(request: ExpertRequest, progress: Progress | None) -> ExpertRun:
+            request = replace(request, out_dir=folder, stem=_STEM)
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 try:
-                    return self.run(kept, progress)
+                    return alone(request, progress)
                 except FileExistsError:
                     # Made by an older version with another profile: the cache is ours to renew.
-                    return self.run(replace(kept, overwrite=True), progress)
+                    return alone(replace(request, overwrite=True), progress)
 
-        return run
+        return kept if self.owns(scan) else alone
 
 
 def logged(subject: str) -> Progress:

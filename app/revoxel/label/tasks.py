@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +22,6 @@ from revoxel.label.models import AUTOMATIC, Model
 from revoxel.label.store import ScanStore
 from revoxel.label.training import fitting_pairs, prepare_run, run_training, runs_of
 from revoxel.label.wishes import TrainWishes
-
-logger = logging.getLogger(__name__)
-
-# Experts share the processor's threads and torch's global seed.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 class SuperResolve(BasicInferTask):
@@ -81,8 +74,7 @@ class SuperResolve(BasicInferTask):
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "") -> Any:  # noqa: ARG002
         """Make `pred`, a MetaTensor `(i, j, k)` with the affine of the result."""
         job = Job(Path(data["image"]), self.name, data["wishes"], Path(data["out"]))
-        with _ONE_AT_A_TIME:
-            result = superresolve_scan(job, self.cache, self.models)
+        result = superresolve_scan(job, self.cache, self.models)
         affine = torch.from_numpy(result.stack.grid.affine)
         data["pred"] = MetaTensor(torch.from_numpy(result.fused.volume), affine=affine)
         data["result"] = shown_record(result) | {"model": result.record["gate"]}
