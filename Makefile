@@ -11,7 +11,7 @@ export MKL_NUM_THREADS ?= $(THREADS)
 export OMP_WAIT_POLICY ?= PASSIVE
 export MPLBACKEND ?= Agg
 
-.PHONY: install demo test lint bench label label-test docs clean
+.PHONY: install demo demo-asl test lint bench label label-test docs clean
 
 install: $(READY)
 
@@ -24,6 +24,10 @@ $(READY): pyproject.toml constraints.txt setup.py
 
 demo: $(READY)
 	$(BIN)/revoxel demo -o out/demo --overwrite
+
+demo-asl: $(READY)
+	$(BIN)/revoxel asl simulate -o out/demo-asl/bids --overwrite
+	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl --overwrite
 
 test: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist worksteal --cov --cov-report=term

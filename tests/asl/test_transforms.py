@@ -8,14 +8,13 @@ from monai.transforms import Compose
 
 from asl_scans import AFFINE, M0_VALUE, PLDS_MS, TinyScan, head, truth, write_image, write_joint
 from revoxel.asl.calibration import T1_TISSUE_MS
+from revoxel.asl.map_transforms import FitAsld, StackAslChannelsd
 from revoxel.asl.stated import Stated
 from revoxel.asl.transforms import (
     AverageRepeatsByPldd,
     BrainMaskd,
-    FitAsld,
     LoadAslBidsd,
     NormalizeByM0d,
-    StackAslChannelsd,
     SubtractControlLabeld,
 )
 

@@ -56,7 +56,7 @@ def draw_maps(
     panels = [*_map_panels(estimate, mask), _m0_panel(m0, mask)]
     n_columns = ceil(len(panels) / 2)
     slices = _slices(_upright(mask.astype(np.float32), grid))
-    outline = _mosaic(_upright(mask.astype(np.float32), grid), slices)
+    outline = _mosaic(_upright(mask.astype(np.float32), grid), slices, fill=0.0)
     right, up, _ = _spacing_mm(grid)
     height = _WIDTH * (up * outline.shape[0]) / (right * outline.shape[1])
     figure = Figure(figsize=((_WIDTH + 1.2) * n_columns, 2 * (height + 0.5) + 0.6), layout="constrained")
@@ -96,7 +96,7 @@ def _map_panels(estimate: Estimate, mask: NDArray[np.bool_]) -> list[_Panel]:
         if data is not None
     ]
     if maps.att is not None:
-        bounds = estimate.at_bound.astype(np.float32)
+        bounds = np.where(mask, estimate.at_bound, np.nan)
         panels.append(_Panel("at a bound of the fit", bounds, "gray", "1 = yes", (0.0, 1.0)))
     return panels
 
@@ -149,12 +149,12 @@ def _slices(mask: NDArray[np.float32]) -> NDArray[np.intp]:
     return inside[np.unique(np.linspace(0, len(inside) - 1, count).round().astype(int))]
 
 
-def _mosaic(data: NDArray[np.float32], slices: NDArray[np.intp]) -> NDArray[np.float32]:
+def _mosaic(data: NDArray[np.float32], slices: NDArray[np.intp], fill: float = np.nan) -> NDArray[np.float32]:
     """Slices side by side, lowest at the bottom left: `(row, column)`."""
     n_columns = min(_COLUMNS, len(slices))
     n_rows = ceil(len(slices) / n_columns)
     width, height = data.shape[:2]
-    canvas = np.full((n_rows * height, n_columns * width), data.flat[0], dtype=np.float32)
+    canvas = np.full((n_rows * height, n_columns * width), fill, dtype=np.float32)
     for place, index in enumerate(slices):
         row, column = divmod(place, n_columns)
         canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = data[..., index].T

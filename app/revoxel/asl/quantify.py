@@ -15,6 +15,7 @@ from revoxel.asl.estimation import MapEstimator
 from revoxel.asl.findings import grey_white_ratio, region_table, tissue_regions, warnings_of
 from revoxel.asl.fit import FitSettings
 from revoxel.asl.images import image_shape, read_series
+from revoxel.asl.map_transforms import FitAsld, SaveAslMapsd, StackAslChannelsd
 from revoxel.asl.metadata import describe
 from revoxel.asl.outputs import UNITS, AslPaths, all_or_nothing, map_files
 from revoxel.asl.picture import draw_maps, save_picture
@@ -25,16 +26,13 @@ from revoxel.asl.transforms import (
     KEYS,
     AverageRepeatsByPldd,
     BrainMaskd,
-    FitAsld,
     LoadAslBidsd,
     NormalizeByM0d,
     RealignRigidd,
-    SaveAslMapsd,
-    StackAslChannelsd,
     SubtractControlLabeld,
-    grid_of,
 )
 from revoxel.core.geometry import resample
+from revoxel.core.meta_images import grid_of
 from revoxel.core.provenance import read_sidecar, sha256_of, write_sidecar
 
 if TYPE_CHECKING:

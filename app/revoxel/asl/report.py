@@ -94,20 +94,34 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
     Args:
         record: Content of the JSON.
     """
-    physics = record["physics"]
-    efficiencies = ", ".join(f"{name[6:]} {physics[name]:g}" for name in physics if name.startswith("alpha_"))
-    sources = "; ".join(
-        f"{m0['source']}, {100 * m0['recovery']:.1f} % recovered, {m0['n_floored']} voxels too low"
-        for m0 in record["m0"]
-    )
-    facts = {
-        "method": record["method"],
-        "T1 of blood": f"{physics['t1_blood_ms']:g} ms",
-        "efficiencies": efficiencies,
-        "M0": sources,
-        "mask": f"{record['mask']['source']}, {record['mask']['n_voxels']} voxels",
-    }
+    facts = {"method": record["method"], "T1 of blood": f"{record['physics']['t1_blood_ms']:g} ms"}
+    facts |= {f"efficiency of {kind}": text for kind, text in _efficiencies(record).items()}
+    facts["M0"] = "; ".join(map(_m0_words, record["m0"]))
+    facts["mask"] = f"{record['mask']['source']}, {record['mask']['n_voxels']} voxels"
     moved = [distance for distances in record["motion_mm"].values() for distance in distances]
     if moved:
         facts["motion"] = f"mean {sum(moved) / len(moved):.2f} mm, largest {max(moved):.2f} mm, corrected"
     return facts
+
+
+def _efficiencies(record: Mapping[str, Any]) -> dict[str, str]:
+    physics, protocol = record["physics"], record["protocol"]
+    parts = {
+        "PCASL": ("pcasl_plds_ms", "pcasl"),
+        "PASL": ("pasl_tis_ms", "pcasl"),
+        "VSASL": ("vsasl_plds_ms", "vsasl"),
+    }
+    found = {}
+    for kind, (delays, pulses) in parts.items():
+        if protocol[delays]:
+            n_pulses = physics[f"n_bs_{pulses}"]
+            lost = f", {physics['alpha_bs']:g} for each of {n_pulses} suppression pulses" if n_pulses else ""
+            found[kind] = f"{physics[f'alpha_{kind.lower()}']:g}{lost}"
+    return found
+
+
+def _m0_words(m0: Mapping[str, Any]) -> str:
+    recovered = (
+        "repetition time unknown" if m0["tr_ms"] is None else f"{100 * m0['recovery']:.1f} % recovered"
+    )
+    return f"{m0['source']}, {recovered}" + (f", {m0['n_floored']} voxels too low" if m0["n_floored"] else "")

@@ -1,9 +1,8 @@
-"""MONAI dictionary transforms from BIDS files to perfusion maps.
+"""MONAI dictionary transforms from BIDS files to difference images in units of M0.
 
 Keys of images: one per kind of labelling (`pcasl`, `pasl`, `vsasl`), `(volume, i, j, k)` with its affine.
 Beside each lie `{key}_series` (`AslSeries`), `{key}_m0` (`M0`), later `{key}_averaged` (`Averaged`); the
-joined item has `mask`, `dm`, `protocol`, `physics`, `sigma` and at last `estimate`. `notes` gathers what a
-user should know.
+whole item has `mask`. `notes` gathers what a user should know; `revoxel.asl.map_transforms` goes on.
 """
 
 from __future__ import annotations
@@ -13,52 +12,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from monai.data.meta_tensor import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from revoxel.asl.calibration import brain_mask, divide_by_m0
-from revoxel.asl.estimation import MapEstimator, MapProblem, estimate_maps
 from revoxel.asl.images import read_series
 from revoxel.asl.m0 import included_m0, load_m0
 from revoxel.asl.metadata import describe
 from revoxel.asl.motion import realign
-from revoxel.asl.outputs import AslPaths, map_files
 from revoxel.asl.series import Labelling, M0Type, VolumeType
-from revoxel.asl.stacking import common_slice_times, physics_of, protocol_of
 from revoxel.asl.stated import Stated
 from revoxel.asl.subtraction import average_repeats, repeat_sigma, subtract
-from revoxel.core.geometry import Grid, check_same_grid, resample
-from revoxel.core.volumes import write_volume
+from revoxel.core.geometry import resample
+from revoxel.core.meta_images import grid_of, image_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from revoxel.asl.fit import FitSettings
 
 Data = dict["Hashable", Any]
 
 #: Key of the images of each kind of labelling, in the order in which channels are stacked.
 KEYS = {Labelling.PCASL: "pcasl", Labelling.CASL: "pcasl", Labelling.PASL: "pasl", Labelling.VSASL: "vsasl"}
 ALL_KEYS = tuple(dict.fromkeys(KEYS.values()))
-
-
-def grid_of(image: MetaTensor) -> Grid:
-    """Grid of volumes with an affine.
-
-    Args:
-        image: `(volume, i, j, k)`.
-    """
-    i, j, k = image.shape[1:]
-    return Grid((i, j, k), np.asarray(image.affine, dtype=np.float64))
-
-
-def _image(data: NDArray[Any], grid: Grid) -> MetaTensor:
-    return MetaTensor(
-        torch.from_numpy(np.ascontiguousarray(data)), affine=torch.from_numpy(grid.affine.copy())
-    )
 
 
 def _note(item: Data, *notes: str) -> None:
@@ -96,7 +71,7 @@ class LoadAslBidsd(MapTransform):
             volumes, grid = read_series(path, self.stated.echo)
             series = describe(path, volumes.shape, self.stated)
             m0 = load_m0(path, volumes, series, grid, self.stated)
-            item |= {key: _image(volumes, grid), f"{key}_series": series, f"{key}_m0": m0}
+            item |= {key: image_on(volumes, grid), f"{key}_series": series, f"{key}_m0": m0}
             _note(item, *series.notes)
             if m0.measured and m0.tr_ms is None:
                 _note(
@@ -144,7 +119,7 @@ class RealignRigidd(MapTransform):
             every = np.concatenate([volumes, m0.data[None]]) if apart else volumes
             moved = realign(every, grid, reference, self.progress)
             kept = moved.volumes[: len(volumes)]
-            item |= {key: _image(kept, grid), f"{key}_displacement_mm": moved.displacements_mm}
+            item |= {key: image_on(kept, grid), f"{key}_displacement_mm": moved.displacements_mm}
             if m0.measured:
                 item[f"{key}_m0"] = replace(
                     m0, data=moved.volumes[-1] if apart else included_m0(kept, series)
@@ -177,7 +152,7 @@ class SubtractControlLabeld(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             differences, delays = subtract(item[key].numpy(), item[f"{key}_series"])
-            item |= {key: _image(differences, grid_of(item[key])), f"{key}_delays": delays}
+            item |= {key: image_on(differences, grid_of(item[key])), f"{key}_delays": delays}
         return item
 
 
@@ -205,7 +180,7 @@ class AverageRepeatsByPldd(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             averaged = average_repeats(item[key].numpy(), item[f"{key}_delays"])
-            item |= {key: _image(averaged.data, grid_of(item[key])), f"{key}_averaged": averaged}
+            item |= {key: image_on(averaged.data, grid_of(item[key])), f"{key}_averaged": averaged}
         return item
 
 
@@ -247,7 +222,7 @@ class BrainMaskd(Transform):
         if not mask.any():
             msg = f"the mask ({source}) must hold a voxel of the scan, got none; give another with --mask."
             raise ValueError(msg)
-        return item | {"mask": _image(mask[None], grid), "mask_source": source}
+        return item | {"mask": image_on(mask[None], grid), "mask_source": source}
 
 
 class NormalizeByM0d(MapTransform):
@@ -282,122 +257,9 @@ class NormalizeByM0d(MapTransform):
             images, divisor, n_floored = divide_by_m0(item[key].numpy(), item[f"{key}_m0"], mask)
             variance = averaged.variance / divisor**2
             item |= {
-                key: _image(images, grid_of(item[key])),
+                key: image_on(images, grid_of(item[key])),
                 f"{key}_sigma": repeat_sigma(variance, averaged.counts, mask),
                 f"{key}_divisor": divisor,
                 f"{key}_floored": n_floored,
             }
-        return item
-
-
-class StackAslChannelsd(Transform):
-    """Join the scans of a head into `dm` with its `protocol`, `physics`, `sigma` and `slice_times`.
-
-    Args:
-        keys: Images, in stacking order.
-        stated: What the user knows better than the sidecars.
-    """
-
-    def __init__(self, keys: Sequence[str] = ALL_KEYS, stated: Stated | None = None) -> None:
-        self.keys = keys
-        self.stated = stated or Stated()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
-        """Stack.
-
-        Args:
-            data: Item of `NormalizeByM0d`.
-
-        Returns:
-            Item with `dm`, `(channel, i, j, k)`.
-
-        Raises:
-            ValueError: If scans do not lie on one grid, or their delays or constants cannot be used.
-        """
-        item = dict(data)
-        keys = [key for key in self.keys if key in item]
-        series = [item[f"{key}_series"] for key in keys]
-        check_same_grid({one.name: grid_of(item[key]) for key, one in zip(keys, series, strict=True)})
-        delays = {
-            one.labelling: item[f"{key}_averaged"].delays for key, one in zip(keys, series, strict=True)
-        }
-        sigmas = [item[f"{key}_sigma"] for key in keys]
-        bolus_ms = next((one.bolus_ms for one in series if one.bolus_ms), None)
-        return item | {
-            "dm": _image(np.concatenate([item[key].numpy() for key in keys]), grid_of(item[keys[0]])),
-            "protocol": protocol_of(delays, bolus_ms),
-            "physics": physics_of(series, self.stated),
-            "slice_times": common_slice_times(series),
-            "sigma": None if any(sigma is None for sigma in sigmas) else np.concatenate(sigmas),
-        }
-
-
-class FitAsld(Transform):
-    """Estimate CBF and ATT; writes `estimate` (`Estimate`) and the maps as images, `(1, i, j, k)`.
-
-    Args:
-        settings: Of the fit.
-        estimator: What turns the fit into maps, such as a network; the fit itself if not given.
-    """
-
-    def __init__(self, settings: FitSettings | None = None, estimator: MapEstimator | None = None) -> None:
-        self.settings = settings
-        self.estimator = estimator
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
-        """Estimate.
-
-        Args:
-            data: Item of `StackAslChannelsd`.
-
-        Returns:
-            Item with `estimate`, `cbf` and, where it can be told, `att`.
-
-        Raises:
-            ValueError: If the data do not fit the protocol, or are not finite in the mask.
-        """
-        item = dict(data)
-        problem = MapProblem(
-            dm=np.ascontiguousarray(np.moveaxis(item["dm"].numpy(), 0, -1)),
-            mask=item["mask"].numpy()[0].astype(bool),
-            protocol=item["protocol"],
-            physics=item["physics"],
-            sigma=item["sigma"],
-        )
-        estimate = estimate_maps(problem, item["slice_times"], self.settings, self.estimator)
-        grid = grid_of(item["dm"])
-        maps = {"cbf": estimate.maps.cbf, "att": estimate.maps.att}
-        return item | {
-            "estimate": estimate,
-            **{name: _image(values[None], grid) for name, values in maps.items() if values is not None},
-        }
-
-
-class SaveAslMapsd(Transform):
-    """Write the maps of an item as NIfTI.
-
-    Args:
-        paths: Where to.
-    """
-
-    def __init__(self, paths: AslPaths) -> None:
-        self.paths = paths
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> Data:
-        """Write.
-
-        Args:
-            data: Item of `FitAsld`.
-
-        Returns:
-            The same item.
-
-        Raises:
-            FileExistsError: If a map exists.
-            OSError: If one cannot be written.
-        """
-        item = dict(data)
-        grid = grid_of(item["dm"])
-        for name, values in map_files(item["estimate"]).items():
-            write_volume(self.paths.file(name), values, grid)
         return item

@@ -5,6 +5,7 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.asl_evaluate import evaluate
 from revoxel.cli.asl_quantify import quantify
 
 app = typer.Typer(
@@ -13,6 +14,7 @@ app = typer.Typer(
     help="ASL perfusion: control/label pairs in, CBF and ATT maps with their uncertainty out.",
 )
 app.command()(quantify)
+app.command()(evaluate)
 
 
 @app.callback()

@@ -16,11 +16,11 @@ from monai.transforms import MapTransform, Transform
 
 from revoxel.core.geometry import (
     SAME_GRID_TOLERANCE_VOXELS,
-    Grid,
     displacement_voxels,
     resample,
     whole_voxel_shift,
 )
+from revoxel.core.meta_images import grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Data = dict["Hashable", Any]
-
-
-def grid_of(image: MetaTensor) -> Grid:
-    """Grid of a channel-first image that MONAI loaded.
-
-    Args:
-        image: `(channel, x, y, z)` with its affine.
-    """
-    x, y, z = image.shape[1:]
-    return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
 
 
 def _plain(image: torch.Tensor) -> torch.Tensor:
