@@ -25,7 +25,7 @@ import revoxel.experts.run as run
 
 run.RECIPES = {expert: replace(recipe, n_steps_warm=2) for expert, recipe in run.RECIPES.items()}
 """
-_START_S = 120
+_START_S = 300
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def refused(call, *args, **kwargs) -> str:
     return error.value.msg
 
 
-def wait_for(condition, seconds: float = 120):
+def wait_for(condition, seconds: float = 300):
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end
@@ -442,6 +442,6 @@ def test_studies_are_a_folder(server, tmp_path):
     shutil.copytree(server.folder / "app", tmp_path / "app")
     line = [sys.executable, "-m", "monailabel.main", "start_server", "--app", tmp_path / "app"]
     line += ["--studies", "http://127.0.0.1:1/dicomweb", "--port", "0", "--host", "127.0.0.1"]
-    answer = subprocess.run([str(w) for w in line], capture_output=True, text=True, check=False, timeout=120)
+    answer = subprocess.run([str(w) for w in line], capture_output=True, text=True, check=False, timeout=300)
     assert answer.returncode != 0
     assert "--studies must be a folder" in answer.stdout + answer.stderr
