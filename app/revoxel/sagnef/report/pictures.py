@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
 
 QUALITY = 92
+# Colours say which and how much, not what the tissue looks like.
+_COLOUR_QUALITY = 65
 _ERROR_COLOURS = "PuOr"
 _WEIGHT_COLOURS = "cividis"
 _ENLARGED = 3
@@ -207,8 +209,9 @@ def encode(pixels: Pixels, quality: int = QUALITY) -> str:
 
 
 def _column(title: str, drawn: Mapping[Plane, Pixels], view: View, kind: str = "grey") -> Column:
+    quality = QUALITY if kind == "grey" else _COLOUR_QUALITY
     pictures = {
-        plane: Picture(encode(pixels), f"{title}, {plane} slice", *view.size_mm(plane))
+        plane: Picture(encode(pixels, quality), f"{title}, {plane} slice", *view.size_mm(plane))
         for plane, pixels in drawn.items()
     }
     return Column(title, pictures, kind)
