@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, rankdata
 
 from revoxel.asl.physics import AslPhysics, signal
 
@@ -67,7 +67,7 @@ def in_vivo_agreement(first: Map, second: Map, mask: Map) -> dict[str, float]:
         "mean_difference": float(difference.mean()),
         "limits_low": float(difference.mean() - spread),
         "limits_high": float(difference.mean() + spread),
-        "pearson": float(np.corrcoef(pair)[0, 1]),
+        "pearson": float(pearsonr(*pair).statistic),
         "icc": _icc(pair),
     }
 
