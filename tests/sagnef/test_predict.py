@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from quick_experts import write_expert_files, write_gate, write_thick_scan
-from revoxel.core.geometry import Grid
+from revoxel.core.geometry import Grid, slice_axis
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.core.volumes import read_volume, write_volume
+from revoxel.core.volumes import read_volume, volume_sidecar, write_volume
+from revoxel.experts.estimate_profile import estimate_profile
 from revoxel.experts.names import Expert
+from revoxel.experts.profiles import SliceProfile
 from revoxel.sagnef.predict import PredictRequest, SourceConfiguration, parse_experts, predict
+from revoxel.sagnef.profile_trust import judge_profile
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,23 @@ def test_untrained_gate_gives_its_simplex_start(request_) -> None:
     result = predict(replace(request_, consistency=False))
     expected = sum(w * v for w, v in zip((0.1, 0.2, 0.6, 0.1), result.stack.experts.values(), strict=True))
     np.testing.assert_allclose(result.fused.volume, expected, atol=1.0)
+
+
+@pytest.mark.parametrize(("label", "source"), [("gauss:5", "stated"), ("estimated", "estimated")])
+def test_profile_that_the_experts_were_told_is_judged_as_in_the_main_job(
+    request_, folder, tmp_path, label, source
+) -> None:
+    low = read_volume(folder / "scan.nii.gz")
+    estimate = estimate_profile(low, slice_axis(low.grid))
+    told = estimate.profile if source == "estimated" else SliceProfile.parse(label)
+    experts = {expert: tmp_path / path.name for expert, path in request_.experts.items()}
+    for expert, path in request_.experts.items():
+        experts[expert].write_bytes(path.read_bytes())
+        volume_sidecar(experts[expert]).write_text(json.dumps({"profile": told.label}))
+    profile = predict(replace(request_, experts=experts)).record["profile"]
+    stated = told if source == "stated" else None
+    assert profile["source"] == source
+    assert profile["confidence"] == round(judge_profile(stated, estimate).confidence, 4)
 
 
 def test_reference_sets_the_grid(request_, folder) -> None:

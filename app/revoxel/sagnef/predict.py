@@ -173,9 +173,10 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     stack = _read_stack(request, choice, low, low_axis)
     prepare_folder(paths, overwrite=request.overwrite)
     estimate = estimate_profile(low, low_axis)
-    assumed = _assumed_profile(request, estimate)
+    stated = _stated_profile(request, estimate)
+    assumed = stated or estimate.profile
     trust = judge_sharpness(
-        judge_profile(None, estimate), excess_sharpness_of(request.experts), estimate, assumed
+        judge_profile(stated, estimate), excess_sharpness_of(request.experts), estimate, assumed
     )
     if trust.misled:
         choice = choice.when_misled()
@@ -189,7 +190,7 @@ def predict(request: PredictRequest, progress: Callable[[str, float], None] | No
     )
     record = {
         **_record(request, choice, separation_mm, stack.axis),
-        "profile": profile_record(assumed, estimate, trust, stated=False),
+        "profile": profile_record(assumed, estimate, trust, stated=stated is not None),
         **fusion_record(fused, stack),
         "outputs": output_names(paths),
     }
@@ -240,14 +241,14 @@ def _same_direction(grid: Grid, low: Grid, low_axis: int) -> int:
     return int(np.argmax(np.abs(steps)))
 
 
-def _assumed_profile(request: PredictRequest, estimate: ProfileEstimate) -> SliceProfile:
-    """The profile that the experts were made with, as their sidecars say; else the estimate."""
+def _stated_profile(request: PredictRequest, estimate: ProfileEstimate) -> SliceProfile | None:
+    """The profile that somebody told the experts, as their sidecars say; None if it came from the scan."""
     for path in request.experts.values():
         sidecar = volume_sidecar(path)
         label = read_sidecar(sidecar).get("profile") if sidecar.is_file() else None
         if isinstance(label, str):
-            return SliceProfile.parse(label)
-    return estimate.profile
+            return None if label == estimate.profile.label else SliceProfile.parse(label)
+    return None
 
 
 def excess_sharpness_of(experts: Mapping[Expert, Path]) -> dict[Expert, float]:
