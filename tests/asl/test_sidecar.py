@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
-from revoxel.asl.sidecar import parse_m0_sidecar, parse_sidecar
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from revoxel.asl.sidecar import AslSidecar, parse_m0_sidecar, parse_sidecar
 
 GOOD = {"ArterialSpinLabelingType": "PCASL", "PostLabelingDelay": 1.8, "M0Type": "Separate"}
 
@@ -63,3 +67,15 @@ def test_an_m0_scan_without_time_to_recover_is_refused():
     with pytest.raises(ValueError, match=r"m0.json: RepetitionTimePreparation must be > 0 s, got 0"):
         parse_m0_sidecar({"RepetitionTimePreparation": 0}, "m0.json")
     assert parse_m0_sidecar({}, "m0.json").trs_s == ()
+
+
+NAMES = [field.alias for field in AslSidecar.model_fields.values()]
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES | st.just(10**400), max_size=4))
+def test_whatever_a_sidecar_holds_is_read_or_explained(fields):
+    with contextlib.suppress(ValueError):
+        sidecar = parse_sidecar(GOOD | fields, "x")
+        assert all(0 <= time <= 10 for time in (*sidecar.plds_s, *sidecar.trs_s, *sidecar.slice_times_s))

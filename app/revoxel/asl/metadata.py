@@ -202,8 +202,9 @@ def _notes(name: str, sidecar: AslSidecar, types: Sequence[VolumeType]) -> list[
             f"{name}: MagneticFieldStrength {sidecar.field_strength_t:g} T has no usual T1 of blood; that of "
             "the nearest known field is taken, or pass --t1-blood-ms."
         )
-    n_pairs = types.count(VolumeType.CONTROL) or types.count(VolumeType.DELTAM)
-    if sidecar.n_pairs is not None and n_pairs != sidecar.n_pairs:
+    n_pairs = types.count(VolumeType.CONTROL)
+    # Differences may have been averaged on the scanner: then their number says nothing.
+    if n_pairs and sidecar.n_pairs is not None and n_pairs != sidecar.n_pairs:
         notes.append(f"{name}: TotalAcquiredPairs is {sidecar.n_pairs}, but the file holds {n_pairs} pairs.")
     ignored = sorted({kind.value for kind in types} & {"cbf", "noRF"})
     if ignored:

@@ -94,8 +94,8 @@ def all_or_nothing(paths: AslPaths) -> Iterator[AslPaths]:
         staged = replace(paths, folder=Path(folder))
         yield staged
         made = sorted(Path(folder).iterdir(), key=lambda file: file.name == paths.record.name)
-        stale = {path.name for path in paths.existing()} - {file.name for file in made}
-        for name in stale:
-            (paths.folder / name).unlink()
+        # The old record goes first: files without a record are seen to be incomplete.
+        for old in reversed(paths.existing()):
+            old.unlink()
         for file in made:
             file.replace(paths.folder / file.name)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LONGEST_S = 10.0
+_HUGE = 1e300  # JSON has integers that no float holds
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -23,7 +24,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
     if not listed or any(isinstance(item, bool) or not isinstance(item, int | float) for item in listed):
         msg = f"must be a number or a list of numbers, got {value!r}; correct it."
         raise ValueError(msg)
-    return tuple(map(float, listed))
+    return tuple(float(min(max(item, -_HUGE), _HUGE)) for item in listed)
 
 
 def _seconds(value: Any) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ from revoxel.asl.motion import realign
 from revoxel.asl.series import Labelling, M0Type, VolumeType
 from revoxel.asl.stated import Stated
 from revoxel.asl.subtraction import average_repeats, repeat_sigma, subtract
-from revoxel.core.geometry import resample
+from revoxel.core.geometry import check_same_grid, resample
 from revoxel.core.meta_images import grid_of, image_on
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class RealignRigidd(MapTransform):
             ValueError: If scans do not share a grid, or have too few slices.
         """
         item = dict(data)
+        check_same_grid({str(key): grid_of(item[key]) for key in self.key_iterator(item)})
         reference = None
         for key in self.key_iterator(item):
             grid, series, m0 = grid_of(item[key]), item[f"{key}_series"], item[f"{key}_m0"]
@@ -213,7 +214,7 @@ class BrainMaskd(Transform):
         grid, m0 = grid_of(item[key]), item[f"{key}_m0"]
         if self.path is not None:
             given, own = read_series(self.path)
-            mask, source = resample(given[0] != 0, own, grid, order=0) > 0, self.path.name
+            mask, source = resample(given[0] != 0, own, grid, order=0, fill=0.0) > 0, self.path.name
         elif m0.measured:
             mask, source = brain_mask(m0.data, f"M0 ({m0.source})"), "M0, Otsu's threshold"
         else:
