@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ class SliceRecipe:
         phantom: How slices are drawn.
         noise: Noise of each; its SNR60 is replaced by one from `snr_range`.
         snr_range: SNR60, drawn evenly on a logarithmic scale.
-        variation: `none`, `default` or `wide`: how the constants vary from slice to slice.
+        variation: How the constants vary from slice to slice: `none`, `default`, `wide`, or ranges by name.
         physics_known: Whether the fit and the network are told these constants.
         noise_known: Whether they are told the noise; else it is estimated.
         random_protocols: Draw the delays of every slice anew (for networks without signals).
@@ -51,7 +52,7 @@ class SliceRecipe:
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
     noise: AslNoise = field(default_factory=AslNoise)
     snr_range: tuple[float, float] = (3.0, 30.0)
-    variation: str = "none"
+    variation: str | Mapping[str, tuple[float, float]] = "none"
     physics_known: bool = True
     noise_known: bool = True
     random_protocols: bool = False
@@ -76,9 +77,13 @@ class SliceRecipe:
         snr = float(np.exp(rng.uniform(*np.log(self.snr_range))))
         protocol = random_protocol(rng) if self.random_protocols else self.protocol
         noise = AslNoise(self.noise.kind, snr, self.noise.static_fraction, self.noise.components)
-        return simulate(
-            self.phantom, noise, protocol, PhysicsRange.named(self.variation, self.physics), rng
-        ), protocol
+        return simulate(self.phantom, noise, protocol, self._physics(), rng), protocol
+
+    def _physics(self) -> PhysicsRange:
+        if isinstance(self.variation, str):
+            return PhysicsRange.named(self.variation, self.physics)
+        ranges: dict[str, Any] = {name: tuple(limits) for name, limits in self.variation.items()}
+        return PhysicsRange(**ranges, base=self.physics)
 
     def item(self, scan: SimulatedScan, protocol: AslProtocol, *, clean: bool = False) -> Item:
         """Turn a scan into what a network and its loss take.

@@ -59,23 +59,44 @@ def network_input(
     Raises:
         ValueError: If the mask is empty, shapes do not fit, or data in the mask are not finite.
     """
-    channels = channels or AslChannels(protocol.n_channels)
     physics = physics or AslPhysics()
-    mask = data.mask[:, None].to(data.dm.dtype)
-    signals = torch.where(data.mask[:, None], data.dm, torch.zeros_like(data.dm))
     sigma = _noise(data, protocol, physics)
     fit = fit_dictionary(
         data.dm.movedim(1, -1), protocol, physics, sigma=sigma[:, None, None, None], mask=data.mask
     )
+    known = SliceData(data.dm, data.mask, sigma)
+    return stack_input(known, fit, physics, channels or AslChannels(protocol.n_channels))
+
+
+def stack_input(data: SliceData, fit: AslFit[Tensor], physics: AslPhysics, channels: AslChannels) -> Tensor:
+    """Stack what a network sees of slices that are fitted already.
+
+    Args:
+        data: The slices, with their noise.
+        fit: Maps of the fit, `(batch, H, W)`, with its posterior.
+        physics: Constants, each a number or one per slice.
+        channels: Of the network.
+
+    Returns:
+        `(batch, channels.n_channels, H, W)`, 0 outside the mask.
+
+    Raises:
+        ValueError: If the noise is not known.
+    """
+    if data.sigma is None or fit.cbf_sd is None:
+        msg = "the noise must be known, got no sigma; average repeats, or give three delays or more."
+        raise ValueError(msg)
+    inside = (data.mask & ~fit.dropped)[:, None]
+    mask = inside.to(data.dm.dtype)
+    signals = torch.where(inside, data.dm, torch.zeros_like(data.dm))
     maps = _fit_planes(fit)
     shown = signals[:, : channels.n_signal]
-    scale = (
-        _rms(shown, mask)
-        if channels.n_signal
-        else _rms(maps[Plane.fit_cbf], mask) / CBF_CENTRE * TYPICAL_SCALE
-    )
-    constants = {name: _per_slice(getattr(physics, name), sigma) for name in PHYSICS_PLANES}
-    numbers = {Plane.sigma: sigma, Plane.scale: scale, **constants}
+    in_cbf = _rms(maps[Plane.fit_cbf], mask) / CBF_CENTRE * TYPICAL_SCALE
+    numbers = {
+        Plane.sigma: data.sigma,
+        Plane.scale: _rms(shown, mask) if channels.n_signal else in_cbf,
+        **{name: _per_slice(getattr(physics, name), data.sigma) for name in PHYSICS_PLANES},
+    }
     planes = maps | {name: value[:, None, None, None] for name, value in numbers.items()}
     return channels.stack(shown, planes)
 

@@ -34,12 +34,30 @@ CALIBRATED = "model.pt"
 _TARGETS = (LabelMap.cbf, LabelMap.att)
 
 
-def check_start(bundle_root: str | Path, out_root: str | Path | None) -> None:
+def image_items(folder: str | Path | None) -> list[dict[str, str]]:
+    """NIfTI files of a folder as MONAI items, by name.
+
+    Args:
+        folder: where they lie; None gives no item.
+    """
+    files = sorted(Path(folder).glob("*.nii*")) if folder is not None else []
+    return [{"image": str(path)} for path in files]
+
+
+def check_start(
+    bundle_root: str | Path,
+    out_root: str | Path | None,
+    *,
+    dataset_dir: str | Path | None = None,
+    need_images: bool = False,
+) -> None:
     """Stop with one line before anything is built if the run cannot work.
 
     Args:
         bundle_root: folder of the bundle.
         out_root: root of the outputs.
+        dataset_dir: folder of images.
+        need_images: whether there must be an image.
 
     Raises:
         SystemExit: With one line that says what is wrong and what to do.
@@ -50,6 +68,9 @@ def check_start(bundle_root: str | Path, out_root: str | Path | None) -> None:
                 f"bundle_root must be a bundle's folder, got {str(bundle_root)!r} "
                 f"({Path(bundle_root).resolve()}); give --bundle_root bundles/NAME."
             )
+            raise ValueError(msg)
+        if need_images and not image_items(dataset_dir):
+            msg = f"dataset_dir must hold NIfTI files, got {dataset_dir}; give --dataset_dir FOLDER."
             raise ValueError(msg)
         if out_root is not None:
             Path(out_root).mkdir(parents=True, exist_ok=True)
