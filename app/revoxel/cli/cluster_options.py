@@ -4,9 +4,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from revoxel.cohort.cluster import ClusterSettings
 
 CLUSTER = "Where tasks run"
 EXIT_CODE_STOPPED = 130
@@ -55,6 +58,38 @@ AttemptsOption = Annotated[
     int,
     typer.Option(min=1, help="How often a task is begun when its worker dies.", rich_help_panel=CLUSTER),
 ]
+
+
+def path_of(value: str | Path | None) -> Path | None:
+    """A path among a context's parameters, which typer keeps as text.
+
+    Args:
+        value: What the context holds.
+    """
+    return None if value is None else Path(value)
+
+
+def cluster_of(context: typer.Context) -> "ClusterSettings":
+    """Collect the options of this page from a verb's parameters.
+
+    Args:
+        context: Of the command.
+
+    Returns:
+        Which workers to use.
+
+    Raises:
+        ValueError: If the scheduler would ignore an option.
+    """
+    from revoxel.cohort.cluster import ClusterSettings
+
+    given = context.params
+    names = ("scheduler", "jobs", "gpus_per_worker", "memory", "queue", "walltime", "attempts", "device")
+    return ClusterSettings(
+        **{name: given[name] for name in names},
+        cores_per_worker=given["cores_per_worker"] or given.get("threads"),
+        config=path_of(given["cluster_config"]),
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,8 @@ from revoxel.cli.cluster_options import (
     QueueOption,
     WalltimeOption,
     WorkerMemoryOption,
+    cluster_of,
+    path_of,
     stopped_tidily,
 )
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
     from revoxel.cohort.cluster import ClusterSettings
     from revoxel.cohort.ledger import Ledger
-    from revoxel.cohort.plan import CohortPlan
+    from revoxel.cohort.plan import CohortPlan, VerbSettings
     from revoxel.sagnef.comparison.plan import EvaluationRequest
 
 _MOST_LINES = 20
@@ -135,61 +137,52 @@ def run(
     Example: revoxel cohort run manifest.json -o derivatives/revoxel --scheduler slurm --queue short
     --walltime 04:00:00 --jobs 50 --memory 16GB
     """
-    from revoxel.cohort.cluster import ClusterSettings
-    from revoxel.cohort.plan import Verb, VerbSettings, plan_cohort
-    from revoxel.sagnef.comparison.plan import EvaluationRequest
-    from revoxel.sagnef.comparison.rows import RowSettings
-    from revoxel.sagnef.planning import FusionKind
+    from revoxel.cohort.plan import plan_cohort
 
     refuse_foreign(context, verb)
-    cluster = ClusterSettings(
-        scheduler=scheduler,
-        jobs=jobs,
-        cores_per_worker=cores_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        memory=memory,
-        queue=queue,
-        walltime=walltime,
-        config=cluster_config,
-        attempts=attempts,
-        device=device,
-    )
-    if Verb(verb) is Verb.EVALUATE:
-        request = EvaluationRequest(
-            manifest=manifest,
-            folds=tuple(listed(fold or "", "--fold")),
-            out=out,
-            model_data=model_data,
-            checkpoint=ckpt,
-            labels=labels,
-            allow_seen=allow_seen,
-            settings=RowSettings(cluster.task_device, exact, memory_gb),
-            seed=seed,
-            overwrite=overwrite,
-        )
-        _evaluate(request, cluster, dry_run=dry_run)
+    cluster = cluster_of(context)
+    if verb == "evaluate":
+        _evaluate(_request(context.params, cluster), cluster, dry_run=dry_run)
         return
-    settings = VerbSettings(
-        verb=Verb(verb),
-        out=out,
-        threads=cluster.threads,
-        fusion=FusionKind(fusion),
-        voxel_mm="auto" if voxel_mm == "auto" else parse_voxel_mm(voxel_mm),
-        allow_extrapolation=allow_extrapolation,
-        exact=exact,
-        consistency=consistency,
-        keep_experts=keep_experts,
-        cold=cold,
-        checkpoint=ckpt,
-        memory_gb=memory_gb,
-        device=cluster.task_device,
-        seed=seed,
-    )
+    settings = _verb_settings(context.params, cluster)
     with stage_bars() as progress:
         plan = plan_cohort(
             manifest, settings, layout=layout, overwrite=overwrite, progress=lambda s: progress("inputs", s)
         )
     _carry_out(plan, cluster, dry_run=dry_run)
+
+
+def _verb_settings(given: dict[str, Any], cluster: ClusterSettings) -> VerbSettings:
+    from revoxel.cohort.plan import Verb, VerbSettings
+    from revoxel.sagnef.planning import FusionKind
+
+    same = ("allow_extrapolation", "exact", "consistency", "keep_experts", "cold", "memory_gb", "seed")
+    return VerbSettings(
+        verb=Verb(given["verb"]),
+        threads=cluster.threads,
+        fusion=FusionKind(given["fusion"]),
+        voxel_mm="auto" if given["voxel_mm"] == "auto" else parse_voxel_mm(given["voxel_mm"]),
+        out=Path(given["out"]),
+        checkpoint=path_of(given["ckpt"]),
+        device=cluster.task_device,
+        **{name: given[name] for name in same},
+    )
+
+
+def _request(given: dict[str, Any], cluster: ClusterSettings) -> EvaluationRequest:
+    from revoxel.sagnef.comparison.plan import EvaluationRequest
+    from revoxel.sagnef.comparison.rows import RowSettings
+
+    same = ("labels", "allow_seen", "seed", "overwrite")
+    return EvaluationRequest(
+        manifest=Path(given["manifest"]),
+        out=Path(given["out"]),
+        model_data=path_of(given["model_data"]),
+        folds=tuple(listed(given["fold"] or "", "--fold")),
+        checkpoint=path_of(given["ckpt"]),
+        settings=RowSettings(cluster.task_device, given["exact"], given["memory_gb"]),
+        **{name: given[name] for name in same},
+    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from revoxel.cli.cluster_options import (
     QueueOption,
     WalltimeOption,
     WorkerMemoryOption,
+    cluster_of,
     stopped_tidily,
 )
 from revoxel.cli.options import (
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from revoxel.cohort.cluster import ClusterSettings
     from revoxel.sagnef.campaign.plan import CampaignSettings, PlannedModel
     from revoxel.sagnef.campaign.run import Outcome
 
@@ -65,6 +68,7 @@ RunSeedOption = Annotated[
 
 
 def train(
+    context: typer.Context,
     manifest: ManifestOption,
     cfg: CfgOption = None,
     spacings: SpacingsOption = None,
@@ -101,26 +105,18 @@ def train(
     """
     from rich.console import Console
 
-    from revoxel.cohort.board import Board
-    from revoxel.cohort.cluster import ClusterSettings
-    from revoxel.cohort.training import train_on_workers
-    from revoxel.core.bundles import configs_root
     from revoxel.core.compute import resolve_device, set_threads
-    from revoxel.core.configuration import CONFIGURATION, TABLE
     from revoxel.core.pulses import Pulse, Spacing
-    from revoxel.sagnef.campaign.plan import CampaignSettings, plan_campaign
+    from revoxel.sagnef.campaign.plan import plan_campaign
 
-    shipped = configs_root() / "sagnef"
     # Workers choose their own device; a login node need not have what they have.
     here = resolve_device("cpu" if scheduler else device)
     values = {"device": f"$torch.device('{here}')", **_parse_values(further or [])}
     values |= {"out_root": str(out)} if out else {}
     values |= {"seed": seed} if seed is not None else {}
     values |= {"skip_bad_cases": True} if skip_bad_cases else {}
-    settings = CampaignSettings(
-        manifest=manifest,
-        configuration=cfg or shipped / CONFIGURATION,
-        table=shipped / TABLE,
+    settings = replace(
+        _shipped_settings(manifest, cfg),
         spacings=_parse_names(spacings, Spacing, "--spacings"),
         pulses=_parse_names(pulses, Pulse, "--pulses"),
         folds=tuple(name.strip() for name in folds.split(",")) if folds else None,
@@ -134,22 +130,34 @@ def train(
         _show_plan(models, console)
         return
     if scheduler:
-        cluster = ClusterSettings(
-            scheduler=scheduler,
-            jobs=jobs,
-            cores_per_worker=cores_per_worker or threads,
-            gpus_per_worker=gpus_per_worker,
-            memory=memory,
-            queue=queue,
-            walltime=walltime,
-            config=cluster_config,
-            attempts=attempts,
-            device=device,
-        )
-        with stopped_tidily(), Board(console, f"train: {manifest}") as board:
-            outcomes = train_on_workers(models, cluster, board, overwrite=overwrite)
+        outcomes = _send_out(models, settings, cluster_of(context), console)
     else:
         outcomes = _carry_out(models, settings, console)
+    _tell(models, outcomes, console)
+
+
+def _shipped_settings(manifest: Path, cfg: Path | None) -> CampaignSettings:
+    from revoxel.core.bundles import configs_root
+    from revoxel.core.configuration import CONFIGURATION, TABLE
+    from revoxel.sagnef.campaign.plan import CampaignSettings
+
+    shipped = configs_root() / "sagnef"
+    return CampaignSettings(
+        manifest=manifest, configuration=cfg or shipped / CONFIGURATION, table=shipped / TABLE
+    )
+
+
+def _send_out(
+    models: list[PlannedModel], settings: CampaignSettings, cluster: ClusterSettings, console: Console
+) -> list[Outcome]:
+    from revoxel.cohort.board import Board
+    from revoxel.cohort.training import train_on_workers
+
+    with stopped_tidily(), Board(console, f"train: {settings.manifest}") as board:
+        return train_on_workers(models, cluster, board, overwrite=settings.overwrite)
+
+
+def _tell(models: list[PlannedModel], outcomes: list[Outcome], console: Console) -> None:
     console.print(_summary_table(outcomes))
     _show_folders(models)
     failed = [outcome for outcome in outcomes if outcome.reason]
