@@ -7,7 +7,8 @@ $|y|^2$ each ATT explains. Between kinks the signal is smooth and a parabola fin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: An ATT whose signal is weaker than this share of the strongest one shows nothing that could be fitted.
 _FAINT = 1e-3
+#: Signals that differ by less than this share of the strongest one are alike.
+_ALIKE = 1e-9
 #: Times closer than this are the same, ms.
 _SAME_MS = 1e-3
 
@@ -42,6 +45,10 @@ class Optimum:
     def part(self, rows: Tensor) -> Optimum:
         """The fit of some voxels."""
         return Optimum(self.cbf[rows], self.att[rows], self.explained[rows])
+
+    def put(self, rows: Tensor, other: Optimum) -> None:
+        """Replace the fit of some voxels."""
+        self.cbf[rows], self.att[rows], self.explained[rows] = other.cbf, other.att, other.explained
 
     def better(self, other: Optimum) -> Optimum:
         """The one of two fits that explains more, voxel by voxel; this one where they tie."""
@@ -111,6 +118,24 @@ class Dictionary:
         atoms = signals[seen] / norms[seen, None]
         return cls(protocol, physics, weights, cbf_max, att[seen], at_kink[seen], norms[seen], atoms)
 
+    @cached_property
+    def told(self) -> tuple[int, int]:
+        """First and last atom that differ from those before and after: beyond, data cannot tell ATT."""
+        steps = (self.atoms * self.norms[:, None]).diff(dim=0).abs().amax(1)
+        alike = (steps <= _ALIKE * self.norms.max()).long()
+        n_first, n_last = int(alike.cumprod(0).sum()), int(alike.flip(0).cumprod(0).sum())
+        return n_first, max(len(self.att) - 1 - n_last, n_first)
+
+    @cached_property
+    def _middles(self) -> tuple[Tensor, Tensor]:
+        """Middle atoms of two parabolas to try from each atom: of its piece, and beyond the next kink."""
+        number = torch.arange(len(self.att), device=self.att.device)
+        kink = torch.nn.functional.pad(self.at_kink.long(), (1, 1))
+        before, here, after = kink[:-2], kink[1:-1], kink[2:]
+        beyond = torch.where(here > 0, 1, torch.where(after > 0, 2, -2 * before))
+        last = len(self.att) - 2
+        return (number - here).clamp(1, last), (number + beyond).clamp(1, last)
+
     def project(self, curves: Tensor) -> Tensor:
         """Projections of weighted curves on every atom.
 
@@ -132,18 +157,15 @@ class Dictionary:
             `(voxel,)`, number of the atom.
         """
         # NumPy's argmax along rows is vectorised, that of torch on a CPU ten times slower.
-        best = (
-            torch.from_numpy(projections.numpy().argmax(1))
-            if projections.device.type == "cpu"
-            else projections.argmax(1)
-        )
+        on_cpu = projections.device.type == "cpu"
+        best = torch.from_numpy(projections.numpy().argmax(1)) if on_cpu else projections.argmax(1)
         # Clipping only ever lowers what an atom explains: a winner that needs no clipping stays the winner.
         height = projections.gather(1, best[:, None]).squeeze(1)
         limits = (self.cbf_max * self.norms).float()
         clipped = (height > limits[best]).nonzero().squeeze(1)
         if len(clipped):
             best[clipped] = self._explained(projections[clipped], limits).argmax(1)
-        return best
+        return best.clamp(*self.told)
 
     def refine(self, curves: Tensor, best: Tensor) -> Optimum:
         """Move from the best atom to the maximum beside it.
@@ -155,12 +177,13 @@ class Dictionary:
         Returns:
             The optimum; never worse than the atom.
         """
-        optimum = self._beside(curves, best, self._middles(-1)[best])
-        bent = self.at_kink[best].nonzero().squeeze(1)
-        if len(bent):
-            right = self._beside(curves[bent], best[bent], self._middles(1)[best[bent]])
-            part = optimum.part(bent).better(right)
-            optimum.cbf[bent], optimum.att[bent], optimum.explained[bent] = part.cbf, part.att, part.explained
+        own, beyond = self._middles
+        optimum = self._atom(curves, best).better(self._beside(curves, own[best]))
+        near_kink = (own != beyond)[best].nonzero().squeeze(1)
+        if len(near_kink):
+            # Two maxima within one step, on either side of a kink: the grid cannot rank them.
+            other = self._beside(curves[near_kink], beyond[best[near_kink]])
+            optimum.put(near_kink, optimum.part(near_kink).better(other))
         return optimum
 
     def at(self, curves: Tensor, att: Tensor) -> Optimum:
@@ -178,23 +201,20 @@ class Dictionary:
         cbf = (product / square).clamp(0.0, self.cbf_max)
         return Optimum(cbf, att, cbf * (2 * product - cbf * square))
 
-    def _middles(self, side: int) -> Tensor:
-        """Middle atom of the three whose parabola is used beside each atom; at a kink, on the given side."""
-        number = torch.arange(len(self.att), device=self.att.device)
-        return (number + side * self.at_kink).clamp(1, len(self.att) - 2)
+    def _atom(self, curves: Tensor, best: Tensor) -> Optimum:
+        height = (self.atoms[best] * curves).sum(1)
+        cbf = (height / self.norms[best]).clamp(0.0, self.cbf_max)
+        return Optimum(cbf, self.att[best], self._explained(height, self.cbf_max * self.norms[best]))
 
-    def _beside(self, curves: Tensor, best: Tensor, middle: Tensor) -> Optimum:
-        """The atom, or the top of the parabola through three atoms of one smooth piece, if that is better."""
+    def _beside(self, curves: Tensor, middle: Tensor) -> Optimum:
+        """Top of the parabola through three atoms of one smooth piece; worse than any where it has none."""
         three = middle[:, None] + torch.arange(-1, 2, device=middle.device)
         projections = (self.atoms[three] * curves[:, None]).sum(-1)
-        limits = self.cbf_max * self.norms[three]
-        explained = self._explained(projections, limits)
-        place = (best - middle + 1)[:, None]
-        cbf = projections.clamp_min(0.0).minimum(limits).gather(1, place).squeeze(1) / self.norms[best]
-        atom = Optimum(cbf, self.att[best], explained.gather(1, place).squeeze(1))
+        explained = self._explained(projections, self.cbf_max * self.norms[three])
         top = _parabola_top(self.att[three], explained)
         usable = torch.isfinite(top) & ~self.at_kink[middle]
-        return atom.better(self.at(curves, torch.where(usable, top, atom.att)))
+        found = self.at(curves, torch.where(usable, top, self.att[middle]))
+        return replace(found, explained=found.explained.where(usable, -1.0))
 
     @staticmethod
     def _explained(projections: Tensor, limits: Tensor) -> Tensor:

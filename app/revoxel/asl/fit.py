@@ -69,7 +69,7 @@ class AslFit(Generic[Array]):
         cbf: Least-squares CBF, ml/100g/min.
         att: Least-squares ATT, ms.
         residual: Root mean square over channels of (data - signal) / sigma; without sigma in units of M0.
-        at_bound: Whether CBF or ATT lies at an end of its range.
+        at_bound: Whether CBF or ATT lies at an end of its range, or of the ATTs that the delays tell apart.
         dropped: Whether the voxel is in the mask but was left out, being not finite.
         cbf_sd: Standard deviation of CBF, ml/100g/min; none without sigma.
         att_sd: Standard deviation of ATT, ms; none without sigma.
@@ -196,7 +196,8 @@ def _fit_rows(dictionary: Dictionary, curves: Tensor, level: Tensor | None) -> d
     projections = dictionary.project(weighted)
     optimum = dictionary.refine(weighted, dictionary.search(projections))
     squares = ((weighted * weighted).sum(1) - optimum.explained).clamp_min(0.0) / weighted.shape[1]
-    at_end = (optimum.att <= dictionary.att[0]) | (optimum.att >= dictionary.att[-1])
+    first, last = dictionary.att[list(dictionary.told)]
+    at_end = (optimum.att <= first) | (optimum.att >= last)
     rows = {
         "cbf": optimum.cbf,
         "att": optimum.att,

@@ -173,11 +173,12 @@ def _fit_part(problem: CurveProblem, start: Tensor, settings: LmSettings) -> dic
     points = _descend(problem, start, settings.n_iterations)
     spread = problem.spread(points)
     at_end = ((points <= problem.low) | (points >= problem.high))[:, :2].any(1)
+    untold = ~problem.columns(points)[:, :, 1].any(1)
     return {
         "cbf": points[:, 0],
         "att": points[:, 1],
         "residual": problem.residuals(points).square().mean(1).sqrt(),
-        "at_bound": at_end,
+        "at_bound": at_end | untold,
         "cbf_sd": spread[:, 0],
         "att_sd": spread[:, 1],
         "abv": points[:, 2],

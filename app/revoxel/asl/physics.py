@@ -199,7 +199,11 @@ def cramer_rao(
     Returns:
         Standard deviations of CBF (ml/100g/min) and of ATT (ms); infinite where the data cannot tell.
     """
-    noise = torch.as_tensor(sigma).to(cbf) if isinstance(cbf, torch.Tensor) else np.asarray(sigma)
+    noise = (
+        torch.as_tensor(sigma, dtype=torch.float64).to(cbf)
+        if isinstance(cbf, torch.Tensor)
+        else np.asarray(sigma)
+    )
     by_cbf = unit_signal(att, protocol, physics) / noise
     by_att = cbf[..., None] * att_derivative(att, protocol, physics) / noise
     cbf_cbf, att_att, cbf_att = (by_cbf**2).sum(-1), (by_att**2).sum(-1), (by_cbf * by_att).sum(-1)

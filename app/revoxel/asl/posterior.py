@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SQRT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
-#: Beyond this many standard deviations outside the range the cut normal no longer changes noticeably.
+#: Beyond this many standard deviations outside the range the cut normal is computed by its asymptote.
 _FAR = 8.0
 #: A peak this many standard deviations inside the range is not cut, for any ATT that has a weight.
 _CLEAR = 8.0
@@ -93,11 +93,13 @@ def _cut_normal(peak: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mass = torch.where(swap, _tail(-high) - _tail(peak_near), _tail(low) - _tail(high))
     at_low, at_high = (_DENSITY * torch.exp(-0.5 * place * place) / mass for place in (low, high))
     shift = at_low - at_high
-    mean = peak_near + shift
     variance = 1.0 + low * at_low - high * at_high - shift * shift
     outside = peak_near - inside
-    log_integral = 0.5 * inside * (2 * peak - inside) + 0.5 * outside * outside + mass.log()
-    return log_integral, mean.clamp_min(0.0).minimum(end), variance.clamp_min(0.0)
+    # Farther out the cut normal is an exponential whose width goes with one over the distance.
+    narrowing = _FAR / (peak - inside).abs().clamp_min(_FAR)
+    mean = inside + (peak_near + shift - inside) * narrowing
+    log_integral = 0.5 * inside * (2 * peak - inside) + 0.5 * outside * outside + (mass * narrowing).log()
+    return log_integral, mean.clamp_min(0.0).minimum(end), (variance * narrowing**2).clamp_min(0.0)
 
 
 def _tail(place: Tensor) -> Tensor:
