@@ -45,9 +45,23 @@ def test_damaged_records_are_listed_and_the_others_stay(copied) -> None:
     assert "must be a whole JSON record" in found.failures["anna 5mm t1c"]
 
 
-def test_record_that_lacks_something_names_it(copied) -> None:
-    change_record(copied / "anna_5mm_t1c" / "anna_fused_sagnef.json", experts="all")
-    assert "must hold experts" in find_runs(copied).failures["anna 5mm t1c"]
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("experts", "all"),
+        ("experts", [str(number) for number in range(50)]),
+        ("mean_weight", {"SMORE": -1}),
+        ("dominant_share", {"SMORE": float("nan")}),
+        ("profile", {"fwhm_mm": 4, "interval_mm": 3}),
+        ("separation_mm", 0),
+        ("inputs", {"lr": "scan.nii.gz"}),
+    ],
+)
+def test_record_with_a_strange_entry_is_listed_with_its_name(copied, entry, value) -> None:
+    change_record(copied / "anna_5mm_t1c" / "anna_fused_sagnef.json", **{entry: value})
+    found = find_runs(copied)
+    assert f"must hold {entry}" in found.failures["anna 5mm t1c"]
+    assert len(found.runs) == 1
 
 
 def test_task_without_a_record_says_its_state(copied) -> None:

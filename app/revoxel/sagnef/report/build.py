@@ -96,8 +96,8 @@ class _Gallery:
 
     def add(self, seen: Seen) -> None:
         summary = seen.summary
-        self.summaries.append(summary)
         self.bodies[summary.anchor] = render_section(seen)
+        self.summaries.append(summary)
         heapq.heappush(self._worst, (summary.badness, summary.anchor))
         dropped = heapq.heappop(self._worst)[1] if len(self._worst) > self.max_viewers else None
         if dropped != summary.anchor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from revoxel.core.provenance import read_sidecar
+from revoxel.core.report import OKABE_ITO
 
 if TYPE_CHECKING:
     from typing import Self
 
+Share = Annotated[float, Field(ge=0, le=1)]
 COHORT_FILE = "cohort.json"
 RECORD_PATTERN = "*_sagnef.json"
 DONE = "done"
@@ -59,6 +61,17 @@ class OutputNames(_Read):
     experts: dict[str, str] = Field(default_factory=dict)
 
 
+class ProfileFacts(_Read):
+    """The slice profile that the experts assumed, and what the scan said of it."""
+
+    label: str = ""
+    source: str = ""
+    fwhm_mm: float
+    estimated_std_mm: float | None = None
+    interval_mm: tuple[float, float] | None = None
+    confidence: float | None = None
+
+
 class FusionRecord(_Read):
     """The JSON record of one fusion: see `revoxel.sagnef.outputs`."""
 
@@ -69,11 +82,11 @@ class FusionRecord(_Read):
     separation_mm: float = Field(gt=0)
     fusion: str
     gate: str | None = None
-    experts: list[str]
-    mean_weight: dict[str, float]
-    dominant_share: dict[str, float]
+    experts: list[str] = Field(min_length=1, max_length=len(OKABE_ITO))
+    mean_weight: dict[str, Share]
+    dominant_share: dict[str, Share]
     warnings: list[str] = Field(default_factory=list)
-    profile: dict[str, Any] | None = None
+    profile: ProfileFacts | None = None
     consistency_mu: float | None = None
     shape: list[int]
     spacing_mm: list[float]

@@ -194,13 +194,13 @@ def _facts(seen: Seen) -> dict[str, str]:
 
 
 def _profile(record: FusionRecord) -> str:
-    profile = record.profile or {}
-    if "fwhm_mm" not in profile:
+    profile = record.profile
+    if profile is None:
         return "not recorded"
-    parts = [f"{profile.get('label', '')}: FWHM {profile['fwhm_mm']} mm, {profile.get('source', '')}"]
-    if profile.get("interval_mm"):
-        low, high = profile["interval_mm"]
-        parts.append(f"estimated standard deviation {profile.get('estimated_std_mm')} mm ({low} to {high})")
-    if profile.get("confidence") is not None:
-        parts.append(f"confidence {profile['confidence']}")
+    parts = [f"{profile.label}: FWHM {profile.fwhm_mm:g} mm, {profile.source}"]
+    if profile.interval_mm:
+        low, high = profile.interval_mm
+        parts.append(f"estimated standard deviation {profile.estimated_std_mm} mm ({low:g} to {high:g})")
+    if profile.confidence is not None:
+        parts.append(f"confidence {profile.confidence:g}")
     return "; ".join(parts)
