@@ -26,8 +26,9 @@ demo: $(READY)
 	$(BIN)/revoxel demo -o out/demo --overwrite
 
 demo-asl: $(READY)
-	$(BIN)/revoxel asl simulate -o out/demo-asl/bids --overwrite
-	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl --overwrite
+	rm -rf out/demo-asl
+	$(BIN)/revoxel asl simulate -o out/demo-asl/bids
+	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl
 
 test: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist worksteal --cov --cov-report=term
@@ -51,8 +52,8 @@ LABEL_BIN := $(LABEL_VENV)/bin
 LABEL_READY := $(LABEL_VENV)/.ready
 SAMPLE := out/label/study
 STUDIES ?= $(SAMPLE)
-HOST ?= 127.0.0.1
-PORT ?= 8000
+LABEL_HOST ?= 127.0.0.1
+LABEL_PORT ?= 8000
 export MONAI_LABEL_SESSION_PATH ?= $(CURDIR)/out/label/sessions
 
 $(LABEL_READY): requirements/monailabel.txt pyproject.toml setup.py
@@ -65,10 +66,10 @@ $(LABEL_READY): requirements/monailabel.txt pyproject.toml setup.py
 
 label: $(LABEL_READY)
 	@test "$(STUDIES)" != "$(SAMPLE)" || $(LABEL_BIN)/python -m revoxel.label.sample $(SAMPLE)
-	@echo "Server: http://$(HOST):$(PORT) with the scans of $(STUDIES); Ctrl-C stops it."
-	@echo "3D Slicer: module MONAI Label, server http://$(HOST):$(PORT), Next Sample, model sagnef, Run."
+	@echo "Server: http://$(LABEL_HOST):$(LABEL_PORT) with the scans of $(STUDIES); Ctrl-C stops it."
+	@echo "3D Slicer: module MONAI Label, server http://$(LABEL_HOST):$(LABEL_PORT), Next Sample, model sagnef, Run."
 	@echo "The result is $(STUDIES)/labels/sagnef/ID.nii.gz (File, Add Data); see docs/slicer.md."
-	$(LABEL_BIN)/python -m monailabel.main start_server --app app --studies $(STUDIES) --host $(HOST) --port $(PORT)
+	$(LABEL_BIN)/python -m monailabel.main start_server --app app --studies $(STUDIES) --host $(LABEL_HOST) --port $(LABEL_PORT)
 
 # The real server, driven by the real client. Without monailabel its tests would be skipped: that fails here.
 label-test: $(LABEL_READY)
