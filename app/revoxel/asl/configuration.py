@@ -111,7 +111,7 @@ def train_network(sections: Sections, folder: Path, **values: Any) -> Path:
     """
     from monai.bundle import create_workflow
 
-    from revoxel.asl.training import CALIBRATED
+    from revoxel.asl.models import CALIBRATED
     from revoxel.core.bundle_checks import quiet_monai
 
     bundle = bundle_folder(BUNDLE)

@@ -11,7 +11,9 @@ from revoxel.asl.networks import AmplitudeAwareSpatialASLNet, SpatialASLNet
 from revoxel.asl.physics import AslPhysics
 from revoxel.asl.protocol import AslProtocol
 from revoxel.asl.voxel_network import VoxelASLNet
-from revoxel.core.checkpoints import best_checkpoint, load_checkpoint
+from revoxel.core.bundle_checks import wanted_protocol
+from revoxel.core.bundles import WEIGHTS, bundle_folder
+from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +24,8 @@ MODELS: dict[str, type[nn.Module]] = {
     kind.__name__: kind for kind in (VoxelASLNet, SpatialASLNet, AmplitudeAwareSpatialASLNet)
 }
 SYSTEM = "asl"
+#: Best network of a run, with calibrated standard deviations.
+CALIBRATED = "model.pt"
 
 
 def build_network(model: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -100,7 +104,8 @@ def load_asl_model(path: Path | str, *, model: str | None = None) -> AslModel:
     """Load a network; class and switches come from the checkpoint.
 
     Args:
-        path: checkpoint of a training, the run's folder for its best one, or a bundle's `models/model.pt`.
+        path: checkpoint of a training, the run's folder for its calibrated or else its best one, or a
+            bundle's `models/model.pt`.
         model: name of the class that it must be; any if not given.
 
     Returns:
@@ -111,7 +116,7 @@ def load_asl_model(path: Path | str, *, model: str | None = None) -> AslModel:
         ValueError: If the checkpoint is damaged, of another system or class, or its weights are of another
             class than it says.
     """
-    path = best_checkpoint(Path(path)) if Path(path).is_dir() else Path(path)
+    path = _checkpoint_of(Path(path))
     checkpoint = load_checkpoint(path, {"system": SYSTEM} | ({} if model is None else {"model": model}))
     record = checkpoint.protocol
     try:
@@ -123,6 +128,13 @@ def load_asl_model(path: Path | str, *, model: str | None = None) -> AslModel:
     network = build_network(name, arguments)
     fill_asl_network(network, checkpoint)
     return AslModel(network.eval(), path, name, protocol, physics, record)
+
+
+def _checkpoint_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    calibrated = path / CALIBRATED
+    return calibrated if calibrated.is_file() else best_checkpoint(path)
 
 
 def fill_asl_network(network: nn.Module, checkpoint: Checkpoint) -> None:
@@ -173,3 +185,31 @@ def plain_protocol(protocol: AslProtocol) -> dict[str, Any]:
         protocol: delays of the channels.
     """
     return protocol.as_dict()
+
+
+def adopt_checkpoint(
+    name: str, checkpoint: Path, *, overwrite: bool = False, root: Path | None = None
+) -> Path:
+    """Make a trained checkpoint the weights of its bundle.
+
+    Args:
+        name: name of the bundle.
+        checkpoint: a run's calibrated `model.pt`, its folder, or any of its checkpoints.
+        overwrite: replace weights that are there.
+        root: folder with the bundles; the shipped ones by default.
+
+    Returns:
+        The bundle's `models/model.pt`.
+
+    Raises:
+        FileNotFoundError: If there is no such bundle or checkpoint.
+        FileExistsError: If the bundle has weights and `overwrite` is off.
+        ValueError: If the checkpoint has another class, other switches or other delays.
+    """
+    target = bundle_folder(name, root) / WEIGHTS
+    if target.exists() and not overwrite:
+        msg = f"{target} must not exist yet, got a file; give --overwrite to replace it."
+        raise FileExistsError(msg)
+    model = load_asl_model(checkpoint)
+    load_checkpoint(model.path, wanted_protocol(target.parents[1]))
+    return save_weights(target, model.network.state_dict(), model.record)

@@ -11,7 +11,7 @@ from ignite.engine import Events
 
 from revoxel.asl.channels import LabelMap, split_targets
 from revoxel.asl.losses import AslLoss
-from revoxel.asl.models import SYSTEM, fill_asl_network, load_asl_model
+from revoxel.asl.models import CALIBRATED, SYSTEM, fill_asl_network, load_asl_model
 from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_weights
 from revoxel.core.handlers import LOSS_PARTS
 from revoxel.core.one_line import one_line_errors
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CALIBRATED = "model.pt"
 _TARGETS = (LabelMap.cbf, LabelMap.att)
 
 
@@ -190,7 +189,7 @@ def calibrate_best(folder: str | Path, bank: SliceBank) -> Path:
         SystemExit: With one line, if there is no named checkpoint.
     """
     with one_line_errors():
-        model = load_asl_model(folder)
+        model = load_asl_model(best_checkpoint(Path(folder)))
         factors = calibration_factors(model.network, bank)
         model.network.sd_factors.factors.copy_(factors)  # type: ignore[union-attr,operator]
         cbf, att = factors.tolist()

@@ -41,6 +41,7 @@ def validate(
     from revoxel.asl.inference import InferenceOptions
     from revoxel.asl.phantom import PhantomConfig
     from revoxel.asl.validation import ValidationSettings, validate, write_metrics
+    from revoxel.cli.asl_parsing import parse_numbers
     from revoxel.core.compute import set_threads
     from revoxel.core.report import number_table
 
@@ -49,7 +50,7 @@ def validate(
         raise FileExistsError(msg)
     set_threads(threads)
     settings = ValidationSettings(
-        snrs=_numbers(snrs),
+        snrs=parse_numbers(snrs, "--snrs"),
         recipe=ScanRecipe(phantom=PhantomConfig(phantom), n_phantoms=phantoms, seed=seed),
         options=InferenceOptions(flips=flips, dropout_samples=dropout_samples, device=device),
     )
@@ -64,11 +65,3 @@ def validate(
     Console().print(number_table(title, rows, digits=3, first_column="method"))
     if out is not None:
         typer.echo(f"wrote {write_metrics(found, out)}")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        msg = f"--snrs must be numbers separated by commas, got {text!r}; write 5,10,30."
-        raise ValueError(msg) from None

@@ -63,8 +63,13 @@ def adopt(
     debug: DebugOption = False,
 ) -> None:
     """Make a checkpoint the weights of a bundle (its models/model.pt)."""
-    from revoxel.sagnef.gates import adopt_checkpoint
+    from revoxel.core.bundle_checks import wanted_protocol
+    from revoxel.core.bundles import bundle_folder
 
+    if wanted_protocol(bundle_folder(name))["system"] == "asl":
+        from revoxel.asl.models import adopt_checkpoint
+    else:
+        from revoxel.sagnef.gates import adopt_checkpoint
     typer.echo(f"wrote {adopt_checkpoint(name, checkpoint, overwrite=overwrite)}")
 
 
