@@ -13,7 +13,7 @@ import numpy as np
 from revoxel.asl.physics import AslPhysics, signal
 from revoxel.asl.protocol import AslProtocol
 
-SHAPE = (10, 9, 4)
+SHAPE = (18, 16, 4)
 AFFINE = np.diag([-4.0, 4.0, 6.0, 1.0])
 M0_VALUE = 1000.0
 PLDS_MS = (500.0, 1000.0, 1500.0, 2000.0, 2500.0, 3000.0)

@@ -88,7 +88,7 @@ def test_a_single_vsasl_delay_is_refused():
 def test_channels_that_are_not_the_protocols_are_refused():
     short = replace(problem(), protocol=AslProtocol(PLDS_MS[:5]))
     with pytest.raises(
-        ValueError, match=r"dm must have one channel per delay .*\(10, 9, 4, 5\), got \(10, 9, 4, 6\)"
+        ValueError, match=r"dm must have one channel per delay .*\(18, 16, 4, 5\), got \(18, 16, 4, 6\)"
     ):
         estimate_maps(short)
 
@@ -119,6 +119,6 @@ def test_another_estimator_gets_the_fit_and_gives_the_maps():
         return PerfusionMaps(fit.cbf / 2, fit.att)
 
     estimate = estimate_maps(problem(), SliceTimes(2, TIMES_MS), estimator=halved)
-    assert seen == [(500.0, 1, (10, 9, 1)), (540.0, 2, (10, 9, 2)), (580.0, 1, (10, 9, 1))]
+    assert seen == [(500.0, 1, (18, 16, 1)), (540.0, 2, (18, 16, 2)), (580.0, 1, (18, 16, 1))]
     np.testing.assert_allclose(estimate.maps.cbf, estimate.fit.cbf / 2)
     assert estimate.maps.cbf_sd is None

@@ -188,7 +188,7 @@ def test_implausible_maps_are_doubted(tmp_path, tiny, stated, words):
 def test_m0_too_low_to_divide_by_is_counted(tmp_path):
     scan = TinyScan().write(tmp_path / "bids")
     m0 = 1000.0 * head()
-    m0[5, 4] = 1
+    m0[8, 7] = 1
     write_image(scan.with_name("sub-01_m0scan.nii.gz"), m0)
     mask = write_image(tmp_path / "mask.nii.gz", head())
     record = run(tmp_path / "bids", tmp_path / "out", mask=mask).record

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from revoxel.asl.bids import ScanGroup, find_asl_files, find_m0, find_tissue, group_scans
-from revoxel.asl.estimation import MapEstimator
 from revoxel.asl.findings import grey_white_ratio, region_table, tissue_regions, warnings_of
 from revoxel.asl.fit import FitSettings
 from revoxel.asl.images import image_shape, read_series
 from revoxel.asl.map_transforms import FitAsld, SaveAslMapsd, StackAslChannelsd
 from revoxel.asl.metadata import describe
+from revoxel.asl.methods import Chosen, MethodChoice, choose
 from revoxel.asl.outputs import UNITS, AslPaths, all_or_nothing, map_files
 from revoxel.asl.picture import draw_maps, save_picture
 from revoxel.asl.report import write_page
@@ -56,8 +56,7 @@ class QuantifySettings:
         white: Probability map of white matter.
         realign: Whether to correct motion.
         fit: Of the fit.
-        estimator: What turns the fit into maps, such as a network; the fit itself if not given.
-        method: Name of the estimator, for the record.
+        method: The fit, or a network.
         overwrite: Replace results that exist.
     """
 
@@ -67,8 +66,7 @@ class QuantifySettings:
     white: Path | None = None
     realign: bool = False
     fit: FitSettings = field(default_factory=FitSettings)
-    estimator: MapEstimator | None = None
-    method: str = "fit"
+    method: MethodChoice = field(default_factory=MethodChoice)
     overwrite: bool = False
 
 
@@ -166,7 +164,7 @@ def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPl
         "stated": _as_json(asdict(stated)),
         "realign": settings.realign,
         "fit": asdict(settings.fit),
-        "method": settings.method,
+        "method": settings.method.method,
         "sha256": {role: sha256_of(path) for role, path in inputs.items()},
     }
     return ScanPlan(group, series, inputs, paths, request, _done(paths, request, settings))
@@ -189,7 +187,8 @@ def _inputs(group: ScanGroup, series: tuple[AslSeries, ...], settings: QuantifyS
         if not path.is_file():
             msg = f"{path} ({role}) must be an existing file, got nothing there; check the path."
             raise FileNotFoundError(msg)
-    return inputs
+    networks = enumerate(settings.method.at_hand(), start=1)
+    return inputs | {f"network {number}": path for number, path in networks}
 
 
 def _done(paths: AslPaths, request: dict[str, Any], settings: QuantifySettings) -> bool:
@@ -228,8 +227,12 @@ def quantify_scan(plan: ScanPlan, settings: QuantifySettings, progress: Progress
         report(stage, 0.0)
         item = step(item)
         report(stage, 1.0)
+    report("fit", 0.0)
+    chosen = choose(settings.method, item["protocol"], item["physics"], item["slice_times"])
+    item = FitAsld(settings.fit, chosen.estimator)(item)
+    report("fit", 1.0)
     grid = grid_of(item["dm"])
-    record = _record(plan, settings, item, _regions(plan, item, grid))
+    record = _record(plan, chosen, item, _regions(plan, item, grid))
     record["seconds"] = round(time.perf_counter() - start, 2)
     report("save", 0.0)
     with all_or_nothing(plan.paths) as staged:
@@ -250,7 +253,6 @@ def _steps(settings: QuantifySettings, report: Progress) -> list[tuple[str, Call
         ("mask", BrainMaskd(settings.mask)),
         ("M0", NormalizeByM0d()),
         ("stack", StackAslChannelsd(stated=settings.stated)),
-        ("fit", FitAsld(settings.fit, settings.estimator)),
     ]
 
 
@@ -265,7 +267,7 @@ def _regions(plan: ScanPlan, item: dict[Any, Any], grid: Grid) -> dict[str, NDAr
 
 
 def _record(
-    plan: ScanPlan, settings: QuantifySettings, item: dict[Any, Any], regions: dict[str, NDArray[np.bool_]]
+    plan: ScanPlan, chosen: Chosen, item: dict[Any, Any], regions: dict[str, NDArray[np.bool_]]
 ) -> dict[str, Any]:
     estimate = item["estimate"]
     table = region_table(estimate, regions)
@@ -276,7 +278,7 @@ def _record(
         "request": _as_json(plan.request),
         "files": {name: plan.paths.file(name).name for name in map_files(estimate)},
         "units": UNITS,
-        "method": settings.method if estimate.maps.att is not None else "white paper, single delay",
+        "method": chosen.name if estimate.maps.att is not None else "white paper, single delay",
         "protocol": item["protocol"].as_dict(),
         "channels": list(item["protocol"].labels),
         "repeats": [count for one in averaged for count in one.counts],
@@ -291,7 +293,7 @@ def _record(
         "motion_mm": _motion(item, keys),
         "regions": table,
         "gm_wm_ratio": grey_white_ratio(table),
-        "warnings": [*item.get("notes", []), *warnings_of(item, table)],
+        "warnings": [*item.get("notes", []), *chosen.notes, *warnings_of(item, table)],
     }
 
 

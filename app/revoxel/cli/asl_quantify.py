@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from revoxel.cli.asl_parsing import parse_numbers
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE, EXPECTED
-from revoxel.cli.options import DebugOption, DryRunOption, OverwriteOption, ThreadsOption
+from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
 from revoxel.cli.progress import stage_bars
 from revoxel.core.reasons import one_line
 
@@ -28,6 +29,14 @@ def quantify(
     mask: Annotated[Path | None, typer.Option(help="Brain mask; default: found on M0.")] = None,
     gm: Annotated[Path | None, typer.Option(help="Probability map of grey matter, aligned.")] = None,
     wm: Annotated[Path | None, typer.Option(help="Probability map of white matter, aligned.")] = None,
+    method: Annotated[
+        Literal["fit", "network", "auto"],
+        typer.Option(help="Who makes the maps; auto: a network where it is made for the delays."),
+    ] = "fit",
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Trained network instead of the shipped one; several: their mean."),
+    ] = None,
     motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
     on_nonfinite: Annotated[
         Literal["raise", "mask"], typer.Option(help="Voxels of the mask that are not finite.")
@@ -73,6 +82,7 @@ def quantify(
         float | None, typer.Option(help="Efficiency of one suppression pulse.", rich_help_panel=STATED)
     ] = None,
     dry_run: DryRunOption = False,
+    device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
     debug: DebugOption = False,
@@ -89,6 +99,7 @@ def quantify(
     --labelling-durations-ms 1800 -o out/
     """
     from revoxel.asl.fit import FitSettings
+    from revoxel.asl.methods import Method, MethodChoice
     from revoxel.asl.quantify import QuantifySettings
     from revoxel.asl.series import Labelling as Kind
     from revoxel.asl.stated import Stated
@@ -97,8 +108,8 @@ def quantify(
     set_threads(threads)
     stated = Stated(
         labelling=Kind(labelling.upper()) if labelling else None,
-        plds_ms=_times("--plds-ms", plds_ms),
-        labelling_durations_ms=_times("--labelling-durations-ms", labelling_durations_ms),
+        plds_ms=parse_numbers(plds_ms, "--plds-ms"),
+        labelling_durations_ms=parse_numbers(labelling_durations_ms, "--labelling-durations-ms"),
         bolus_ms=bolus_ms,
         already_subtracted=already_subtracted,
         label_first=label_first,
@@ -117,17 +128,10 @@ def quantify(
         white=wm,
         realign=motion == "rigid",
         fit=FitSettings(on_nonfinite=on_nonfinite),
+        method=MethodChoice(Method(method), tuple(model or ()), device),
         overwrite=overwrite,
     )
     _carry_out(scans, out, settings, dry_run=dry_run)
-
-
-def _times(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        msg = f"{option} must be numbers separated by commas, got {text!r}; write 500,1000,1500."
-        raise ValueError(msg) from None
 
 
 def _file_or_number(text: str | None) -> Path | float | None:

@@ -1,0 +1,95 @@
+"""A network takes the fit's place where it suits the scan, and only there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asl_scans import PLDS_MS, TinyScan, write_joint
+from revoxel.asl.estimation import SliceTimes
+from revoxel.asl.methods import Method, MethodChoice, choose
+from revoxel.asl.models import build_network, model_protocol
+from revoxel.asl.physics import AslPhysics
+from revoxel.asl.protocol import AslProtocol
+from revoxel.asl.quantify import QuantifySettings, find_groups, plan_scan, quantify_scan
+from revoxel.core.checkpoints import save_checkpoint
+
+JOINT = AslProtocol(PLDS_MS, 1800.0, PLDS_MS)
+PCASL = AslProtocol(PLDS_MS, 1800.0)
+NAME = "AmplitudeAwareSpatialASLNet"
+ARGUMENTS = {"in_channels": 12, "features": [4, 8]}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    """Untrained network of the joint protocol: with a residual on the fit it starts as the fit."""
+    path = tmp_path_factory.mktemp("network") / "model.pt"
+    states = {"model": build_network(NAME, ARGUMENTS).state_dict()}
+    return save_checkpoint(path, states, model_protocol(NAME, ARGUMENTS, JOINT))
+
+
+def chosen(method: Method, model: Path, protocol=JOINT, times=(), **constants):
+    choice = MethodChoice(method, (model,), "cpu")
+    return choose(choice, protocol, AslPhysics(**constants), SliceTimes(2, times))
+
+
+def test_the_fit_needs_no_network(tmp_path):
+    assert chosen(Method.FIT, tmp_path / "none.pt").estimator is None
+
+
+@pytest.mark.parametrize("method", [Method.NETWORK, Method.AUTO])
+def test_a_network_that_suits_is_used(network, method):
+    result = chosen(method, network)
+    assert result.name == f"network ({NAME})"
+    assert result.estimator is not None
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize(("protocol", "times"), [(PCASL, ()), (JOINT, (0.0, 40.0))])
+def test_a_network_of_other_delays_is_refused_or_replaced(network, protocol, times):
+    with pytest.raises(ValueError, match=r"made for the delays of the scan, but model.pt .*--method fit"):
+        chosen(Method.NETWORK, network, protocol, times)
+    result = chosen(Method.AUTO, network, protocol, times)
+    assert result.name == "fit"
+    assert "model.pt is made for PCASL LD 1800 PLD 500 ms" in result.notes[0]
+
+
+def test_a_missing_network_is_an_error_only_if_it_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none.pt must be a trained network, .*--method fit"):
+        chosen(Method.NETWORK, tmp_path / "none.pt")
+    assert "no network is at hand (none.pt)" in chosen(Method.AUTO, tmp_path / "none.pt").notes[0]
+
+
+def test_a_single_delay_is_left_to_the_white_paper(network):
+    assert chosen(Method.NETWORK, network, AslProtocol((1800.0,), 1800.0)).estimator is None
+
+
+def test_constants_outside_the_training_are_doubted(network):
+    (note,) = chosen(Method.NETWORK, network, t1_blood_ms=1350.0).notes
+    assert "T1 of blood is 1350, outside the training of model.pt (1650)" in note
+
+
+def test_a_scan_is_quantified_by_a_network_beside_the_fit(network, tmp_path):
+    write_joint(tmp_path / "bids")
+    settings = QuantifySettings(method=MethodChoice(Method.NETWORK, (network,), "cpu"))
+    (group,) = find_groups([tmp_path / "bids"])
+    result = quantify_scan(plan_scan(group, tmp_path / "out", settings), settings)
+    assert result.record["method"] == f"network ({NAME})"
+    assert result.record["inputs"]["network 1"] == str(network)
+    estimate = result.item["estimate"]
+    assert estimate.maps is not estimate.fit
+    assert np.isfinite(estimate.maps.cbf).all()
+    assert plan_scan(group, tmp_path / "out", settings).done
+    with pytest.raises(FileExistsError, match="other files or settings"):
+        plan_scan(group, tmp_path / "out", QuantifySettings())
+
+
+def test_slices_in_turn_keep_a_network_of_fixed_delays_away(network, tmp_path):
+    TinyScan(slice_times_ms=(0, 30, 60, 90)).write(tmp_path / "bids")
+    settings = QuantifySettings(method=MethodChoice(Method.AUTO, (network,), "cpu"))
+    (group,) = find_groups([tmp_path / "bids"])
+    record = quantify_scan(plan_scan(group, tmp_path / "out", settings), settings).record
+    assert record["method"] == "fit"
+    assert any("at times that differ by slice: the fit is used" in text for text in record["warnings"])
