@@ -25,6 +25,12 @@ ADDRESSES = ("tcp://", "tls://")
 _DEFAULT_CORES = 4
 _DEFAULT_QUEUE_JOBS = 10
 _DEFAULT_QUEUE_MEMORY = "16GB"
+# dask gives up sooner: on a machine that swaps, or whose every core computes, nobody is dead yet by then.
+_PATIENCE = {
+    "distributed.comm.timeouts.connect": "2 minutes",
+    "distributed.comm.timeouts.tcp": "2 minutes",
+    "distributed.scheduler.worker-ttl": "30 minutes",
+}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -106,15 +112,17 @@ def open_client(settings: ClusterSettings, n_tasks: int) -> Iterator[Client]:
         ValueError: If the cluster refuses the settings.
         OSError: If the scheduler cannot be reached.
     """
+    import dask
     from distributed import Client
 
     if settings.scheduler.startswith(ADDRESSES):
         with Client(settings.scheduler, timeout="20s") as client:
             yield client
         return
-    opened = _local(settings, n_tasks) if settings.scheduler == LOCAL else _queue(settings, n_tasks)
-    with opened as cluster, Client(cluster) as client:
-        yield client
+    with dask.config.set(_PATIENCE):
+        opened = _local(settings, n_tasks) if settings.scheduler == LOCAL else _queue(settings, n_tasks)
+        with opened as cluster, Client(cluster) as client:
+            yield client
 
 
 def local_environments(settings: ClusterSettings, n_tasks: int) -> list[dict[str, str]]:
