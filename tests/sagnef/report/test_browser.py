@@ -217,6 +217,8 @@ def test_paper_is_white_without_viewers_and_with_details_opened(visit) -> None:
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not(.viewer):not([open])").count() == 0
     assert page.locator("iframe:visible").count() == 0
+    drawn = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    assert page.evaluate(drawn), "a picture that waits to be scrolled to is white on paper"
     assert page.locator("nav:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
