@@ -49,17 +49,44 @@ def test_a_network_that_suits_is_used(network, method):
 
 @pytest.mark.parametrize(("protocol", "times"), [(PCASL, ()), (JOINT, (0.0, 40.0))])
 def test_a_network_of_other_delays_is_refused_or_replaced(network, protocol, times):
-    with pytest.raises(ValueError, match=r"made for the delays of the scan, but model.pt .*--method fit"):
+    with pytest.raises(ValueError, match=r"made for the delays of the scan, but .*model.pt .*--method fit"):
         chosen(Method.NETWORK, network, protocol, times)
     result = chosen(Method.AUTO, network, protocol, times)
     assert result.name == "fit"
     assert "model.pt is made for PCASL LD 1800 PLD 500 ms" in result.notes[0]
 
 
-def test_a_missing_network_is_an_error_only_if_it_was_asked_for(tmp_path):
+@pytest.mark.parametrize("method", [Method.NETWORK, Method.AUTO])
+def test_a_network_that_was_named_must_be_there(tmp_path, method):
     with pytest.raises(FileNotFoundError, match=r"none.pt must be a trained network, .*--method fit"):
-        chosen(Method.NETWORK, tmp_path / "none.pt")
-    assert "no network is at hand (none.pt)" in chosen(Method.AUTO, tmp_path / "none.pt").notes[0]
+        chosen(method, tmp_path / "none.pt")
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch) -> Path:
+    """An empty folder of bundles."""
+    monkeypatch.setattr("revoxel.asl.methods.bundles_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_without_shipped_weights_auto_takes_the_fit(shipped):
+    assert "none is at hand" in choose(MethodChoice(Method.AUTO), JOINT, AslPhysics(), SliceTimes()).notes[0]
+    with pytest.raises(FileNotFoundError, match="asl_cbf_att"):
+        choose(MethodChoice(Method.NETWORK), JOINT, AslPhysics(), SliceTimes())
+
+
+def test_the_shipped_network_for_any_delays_stands_in(shipped, network):
+    any_delays = ARGUMENTS | {"in_channels": 0}
+    for bundle in ("asl_cbf_att", "asl_cbf_att_any"):
+        (shipped / bundle / "models").mkdir(parents=True)
+    (shipped / "asl_cbf_att" / "models" / "model.pt").write_bytes(network.read_bytes())
+    states = {"model": build_network(NAME, any_delays).state_dict()}
+    path = shipped / "asl_cbf_att_any" / "models" / "model.pt"
+    save_checkpoint(path, states, model_protocol(NAME, any_delays, JOINT))
+    choice = MethodChoice(Method.AUTO, device="cpu")
+    for protocol, bundle in ((JOINT, "asl_cbf_att"), (PCASL, "asl_cbf_att_any")):
+        result = choose(choice, protocol, AslPhysics(), SliceTimes())
+        assert [model.path.parts[-3] for model in result.estimator.models] == [bundle]
 
 
 def test_a_single_delay_is_left_to_the_white_paper(network):
@@ -92,4 +119,4 @@ def test_slices_in_turn_keep_a_network_of_fixed_delays_away(network, tmp_path):
     (group,) = find_groups([tmp_path / "bids"])
     record = quantify_scan(plan_scan(group, tmp_path / "out", settings), settings).record
     assert record["method"] == "fit"
-    assert any("at times that differ by slice: the fit is used" in text for text in record["warnings"])
+    assert any("so the fit is used" in text and "differ by slice" in text for text in record["warnings"])

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from revoxel.asl.physics import AslPhysics
     from revoxel.asl.protocol import AslProtocol
 
-BUNDLE = "asl_cbf_att"
+#: Shipped networks, the better one for the delays that both know first.
+BUNDLES = ("asl_cbf_att", "asl_cbf_att_any")
 #: Constants whose value shapes the signal that a network learned from.
 _LEARNED = {
     "t1_blood_ms": "T1 of blood",
@@ -38,7 +39,7 @@ class MethodChoice:
 
     Args:
         method: Fit, network, or what suits.
-        models: Trained networks, whose mean is taken; the shipped one if empty.
+        models: Trained networks, whose mean is taken; a shipped one if empty.
         device: Where networks run.
     """
 
@@ -46,24 +47,22 @@ class MethodChoice:
     models: tuple[Path, ...] = ()
     device: str = "auto"
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Weights to be read; none for the fit."""
-        if self.method is Method.FIT:
-            return ()
-        return self.models or (bundles_root() / BUNDLE / "models" / "model.pt",)
-
-    def at_hand(self) -> tuple[Path, ...]:
-        """Weights that exist.
+    def candidates(self) -> list[tuple[Path, ...]]:
+        """Weights to be used together, in the order in which they are tried; none for the fit.
 
         Raises:
-            FileNotFoundError: If a network is asked for and is not there.
+            FileNotFoundError: If a network that was named is not there, or none where one is asked for.
         """
-        missing = [path for path in self.files if not path.exists()]
-        if missing and self.method is Method.NETWORK:
-            msg = f"{missing[0]} must be a trained network, got nothing; pass --model FILE or --method fit."
+        if self.method is Method.FIT:
+            return []
+        shipped = [(bundles_root() / name / "models" / "model.pt",) for name in BUNDLES]
+        wanted = [self.models] if self.models else shipped
+        at_hand = [files for files in wanted if all(path.exists() for path in files)]
+        if not at_hand and (self.models or self.method is Method.NETWORK):
+            missing = next(path for files in wanted for path in files if not path.exists())
+            msg = f"{missing} must be a trained network, got nothing; pass --model FILE or --method fit."
             raise FileNotFoundError(msg)
-        return () if missing else self.files
+        return at_hand
 
 
 @dataclass(frozen=True)
@@ -104,21 +103,20 @@ def choose(
 
     if choice.method is Method.FIT or protocol.n_channels == 1:
         return Chosen()
-    models = [load_asl_model(path) for path in choice.at_hand()]
-    if not models:
-        return Chosen(notes=(f"no network is at hand ({choice.files[0].name}): the fit is used.",))
-    unsuited = next((model for model in models if not _suits(model, protocol, slice_times)), None)
-    if unsuited is None:
-        names = ", ".join(model.name for model in models)
-        estimator = NetworkEstimator(models, InferenceOptions(device=choice.device))
-        return Chosen(f"network ({names})", estimator, _doubts(models, physics))
-    reason = (
-        f"{unsuited.path.name} is made for {', '.join(unsuited.protocol.labels)}, and the scan has "
-        f"{', '.join(protocol.labels)}{' at times that differ by slice' if slice_times.times_ms else ''}"
-    )
+    reasons = []
+    for files in choice.candidates():
+        models = [load_asl_model(path) for path in files]
+        unsuited = next((model for model in models if not _suits(model, protocol, slice_times)), None)
+        if unsuited is None:
+            names = ", ".join(model.name for model in models)
+            estimator = NetworkEstimator(models, InferenceOptions(device=choice.device))
+            return Chosen(f"network ({names})", estimator, _doubts(models, physics))
+        reasons.append(f"{unsuited.path} is made for {', '.join(unsuited.protocol.labels)}")
+    by_slice = " at times that differ by slice" if slice_times.times_ms else ""
+    reason = f"{'; '.join(reasons) or 'none is at hand'}; the scan has {', '.join(protocol.labels)}{by_slice}"
     if choice.method is Method.AUTO:
-        return Chosen(notes=(f"{reason}: the fit is used.",))
-    msg = f"the network must be made for the delays of the scan, but {reason}; pass --method fit."
+        return Chosen(notes=(f"No network suits, so the fit is used: {reason}.",))
+    msg = f"a network must be made for the delays of the scan, but {reason}; pass --method fit."
     raise ValueError(msg)
 
 

@@ -187,7 +187,8 @@ def _inputs(group: ScanGroup, series: tuple[AslSeries, ...], settings: QuantifyS
         if not path.is_file():
             msg = f"{path} ({role}) must be an existing file, got nothing there; check the path."
             raise FileNotFoundError(msg)
-    networks = enumerate(settings.method.at_hand(), start=1)
+    weights = [path for files in settings.method.candidates() for path in files]
+    networks = enumerate(weights, start=1)
     return inputs | {f"network {number}": path for number, path in networks}
 
 
