@@ -56,7 +56,7 @@ def kill_who_says_so(marker: Path) -> threading.Thread:
     """SIGKILL the process whose number appears in a file."""
 
     def watch() -> None:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 300
         while not marker.exists() and time.monotonic() < limit:
             time.sleep(0.05)
         os.kill(int(marker.read_text()), signal.SIGKILL)
