@@ -70,6 +70,7 @@ def test_vsasl_is_read_with_a_word_about_bids(tmp_path):
     ("fields", "words"),
     [
         ({"BackgroundSuppression": True}, "BackgroundSuppressionNumberPulses is not given"),
+        ({"BackgroundSuppression": None}, "BackgroundSuppression is not given and taken as off"),
         ({"LookLocker": True}, "LookLocker"),
         ({"MagneticFieldStrength": 5}, "MagneticFieldStrength 5 T has no usual T1"),
         ({"TotalAcquiredPairs": 7}, "TotalAcquiredPairs is 7, but the file holds 6 pairs"),
@@ -78,6 +79,12 @@ def test_vsasl_is_read_with_a_word_about_bids(tmp_path):
 def test_what_is_doubtful_is_noted(tmp_path, fields, words):
     (note,) = described(tmp_path, fields=fields).notes
     assert words in note
+
+
+def test_an_efficiency_that_is_stated_settles_the_suppression(tmp_path):
+    fields = {"BackgroundSuppression": True}
+    assert described(tmp_path, Stated(alpha=0.7), fields=fields).notes == ()
+    assert described(tmp_path, fields=fields | {"LabelingEfficiency": 0.7}).notes == ()
 
 
 def test_volumes_that_are_of_no_use_are_noted(tmp_path):

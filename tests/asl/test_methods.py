@@ -35,8 +35,13 @@ def chosen(method: Method, model: Path, protocol=JOINT, times=(), **constants):
     return choose(choice, protocol, AslPhysics(**constants), SliceTimes(2, times))
 
 
-def test_the_fit_needs_no_network(tmp_path):
-    assert chosen(Method.FIT, tmp_path / "none.pt").estimator is None
+def test_the_fit_needs_no_network():
+    assert choose(MethodChoice(), JOINT, AslPhysics(), SliceTimes()).estimator is None
+
+
+def test_a_network_that_nothing_would_use_is_refused(network):
+    with pytest.raises(ValueError, match="--model must come with --method network or auto"):
+        MethodChoice(Method.FIT, (network,))
 
 
 @pytest.mark.parametrize("method", [Method.NETWORK, Method.AUTO])

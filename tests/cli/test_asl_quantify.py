@@ -61,6 +61,10 @@ def test_a_scan_that_fails_does_not_stop_the_others(tmp_path):
         (["--m0", "nowhere.nii"], "nowhere.nii"),
         (["--m0", "0"], "M0 (a given number) must be > 0"),
         (["--alpha", "85"], "alpha_pcasl must be > 0 and <= 1, got 85"),
+        (["--alpha", "0"], "alpha_pcasl must be > 0 and <= 1, got 0"),
+        (["--alpha-bs", "0"], "alpha_bs must be > 0 and <= 1, got 0"),
+        (["--model", "net.pt"], "--model must come with --method network or auto"),
+        (["--model", "net.pt", "--method", "auto"], "net.pt must be a trained network, got nothing"),
         (["--motion", "rigid", "--mask", "nowhere.nii"], "nowhere.nii (mask) must be an existing file"),
     ],
 )

@@ -54,7 +54,7 @@ def describe(path: Path, shape: tuple[int, ...], stated: Stated) -> AslSeries:
         alpha=sidecar.alpha,
         n_bs_pulses=_n_pulses(sidecar),
         field_strength_t=sidecar.field_strength_t,
-        notes=tuple(_notes(path.name, sidecar, types)),
+        notes=tuple(_notes(path.name, sidecar, types, stated)),
     )
 
 
@@ -184,17 +184,15 @@ def _n_pulses(sidecar: AslSidecar) -> int | None:
     return sidecar.n_pulses if sidecar.background_suppression else 0
 
 
-def _notes(name: str, sidecar: AslSidecar, types: Sequence[VolumeType]) -> list[str]:
+def _notes(name: str, sidecar: AslSidecar, types: Sequence[VolumeType], stated: Stated) -> list[str]:
     notes = []
     if sidecar.labelling is Labelling.VSASL:
         notes.append(
             f"{name}: ArterialSpinLabelingType VSASL is an extension; BIDS knows CASL, PCASL and PASL alone."
         )
-    if sidecar.background_suppression and sidecar.n_pulses is None and sidecar.alpha is None:
-        notes.append(
-            f"{name}: BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: the "
-            "label that the pulses cost is not corrected, so CBF is too low; enter it or pass --alpha."
-        )
+    alpha = stated.alpha_vsasl if sidecar.labelling is Labelling.VSASL else stated.alpha
+    if alpha is None and sidecar.alpha is None:
+        notes += _suppression_notes(name, sidecar)
     if sidecar.look_locker:
         notes.append(f"{name}: LookLocker read-out spends label that the model counts: CBF is too low.")
     if sidecar.field_strength_t is not None and sidecar.field_strength_t not in T1_BLOOD_MS:
@@ -210,6 +208,19 @@ def _notes(name: str, sidecar: AslSidecar, types: Sequence[VolumeType]) -> list[
     if ignored:
         notes.append(f"{name}: volumes of type {', '.join(ignored)} are not used.")
     return notes
+
+
+def _suppression_notes(name: str, sidecar: AslSidecar) -> list[str]:
+    """What is not known about a loss of label that nobody stated."""
+    advice = "then CBF is too low: enter BackgroundSuppressionNumberPulses, or pass --alpha."
+    if sidecar.background_suppression is None:
+        return [f"{name}: BackgroundSuppression is not given and taken as off; if there was some, {advice}"]
+    if sidecar.background_suppression and sidecar.n_pulses is None:
+        return [
+            f"{name}: BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: the "
+            f"label that the pulses cost is not corrected, {advice}"
+        ]
+    return []
 
 
 def _ms(seconds: float) -> float:

@@ -41,11 +41,20 @@ class MethodChoice:
         method: Fit, network, or what suits.
         models: Trained networks, whose mean is taken; a shipped one if empty.
         device: Where networks run.
+
+    Raises:
+        ValueError: If a network is named and the fit is asked for.
     """
 
     method: Method = Method.FIT
     models: tuple[Path, ...] = ()
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse networks that nothing would use."""
+        if self.models and self.method is Method.FIT:
+            msg = f"--model must come with --method network or auto, got {self.models[0]} with fit; add it."
+            raise ValueError(msg)
 
     def candidates(self) -> list[tuple[Path, ...]]:
         """Weights to be used together, in the order in which they are tried; none for the fit.

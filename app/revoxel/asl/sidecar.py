@@ -84,7 +84,7 @@ class AslSidecar(BaseModel):
         m0_type: Where M0 is.
         m0_estimate: M0 of blood, if it was measured otherwise.
         trs_s: Repetition times (of preparation), one for all volumes or one each.
-        background_suppression: Whether static tissue was suppressed.
+        background_suppression: Whether static tissue was suppressed; None if not given.
         n_pulses: Number of suppression pulses.
         alpha: Labelling efficiency.
         bolus_s: Delays of the bolus cut-off; the first one ends the bolus.
@@ -105,7 +105,7 @@ class AslSidecar(BaseModel):
     trs_s: Annotated[
         tuple[float, ...], BeforeValidator(_positive_seconds), Field(alias="RepetitionTimePreparation")
     ] = ()
-    background_suppression: Annotated[bool, Field(alias="BackgroundSuppression")] = False
+    background_suppression: Annotated[bool | None, Field(alias="BackgroundSuppression")] = None
     n_pulses: Annotated[int | None, Field(alias="BackgroundSuppressionNumberPulses", ge=0)] = None
     alpha: Annotated[float | None, BeforeValidator(_share), Field(alias="LabelingEfficiency")] = None
     bolus_s: Annotated[Seconds, Field(alias="BolusCutOffDelayTime")] = ()

@@ -61,14 +61,14 @@ def physics_of(series: Sequence[AslSeries], stated: Stated) -> AslPhysics:
     constants: dict[str, Any] = {"n_bs_pcasl": 0, "n_bs_vsasl": 0}
     for one in series:
         velocity = one.labelling is Labelling.VSASL
-        known = (stated.alpha_vsasl if velocity else stated.alpha) or one.alpha
+        stated_alpha = stated.alpha_vsasl if velocity else stated.alpha
+        known = one.alpha if stated_alpha is None else stated_alpha
         part = "pasl" if one.labelling is Labelling.PASL else "vsasl" if velocity else "pcasl"
-        constants[f"alpha_{part}"] = known or ALPHA[one.labelling]
+        constants[f"alpha_{part}"] = ALPHA[one.labelling] if known is None else known
         if known is None or stated.alpha_bs is not None:
             constants["n_bs_vsasl" if velocity else "n_bs_pcasl"] = one.n_bs_pulses or 0
-    return AslPhysics(
-        t1_blood_ms=_t1_blood_ms(series, stated), alpha_bs=stated.alpha_bs or ALPHA_BS, **constants
-    )
+    alpha_bs = ALPHA_BS if stated.alpha_bs is None else stated.alpha_bs
+    return AslPhysics(t1_blood_ms=_t1_blood_ms(series, stated), alpha_bs=alpha_bs, **constants)
 
 
 def common_slice_times(series: Sequence[AslSeries]) -> SliceTimes:

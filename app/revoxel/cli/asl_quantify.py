@@ -35,7 +35,7 @@ def quantify(
     ] = "fit",
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="Trained network instead of the shipped one; several: their mean."),
+        typer.Option(help="Trained network instead of a shipped one; several: their mean."),
     ] = None,
     motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
     on_nonfinite: Annotated[
@@ -64,7 +64,10 @@ def quantify(
         typer.Option("--already-subtracted", help="Volumes are control - label.", rich_help_panel=STATED),
     ] = False,
     label_first: Annotated[
-        bool, typer.Option("--label-first", help="Pairs are label, control.", rich_help_panel=STATED)
+        bool,
+        typer.Option(
+            "--label-first", help="Pairs are label, control (without aslcontext.tsv).", rich_help_panel=STATED
+        ),
     ] = False,
     echo: Annotated[
         int | None, typer.Option(min=0, help="Which image of the fifth axis.", rich_help_panel=STATED)
