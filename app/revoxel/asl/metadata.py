@@ -216,10 +216,8 @@ def _suppression_notes(name: str, sidecar: AslSidecar) -> list[str]:
     if sidecar.background_suppression is None:
         return [f"{name}: BackgroundSuppression is not given and taken as off; if there was some, {advice}"]
     if sidecar.background_suppression and sidecar.n_pulses is None:
-        return [
-            f"{name}: BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: the "
-            f"label that the pulses cost is not corrected, {advice}"
-        ]
+        cost = "BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: the label that"
+        return [f"{name}: {cost} the pulses cost is not corrected, {advice}"]
     return []
 
 
