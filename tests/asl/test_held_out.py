@@ -60,6 +60,11 @@ def test_maps_that_are_upside_down_or_of_other_scans_are_noticed(scans, fit):
             check_pairing(pairing_table(wrong, scans.truth.cbf, scans.truth.mask), FIT)
 
 
+def test_a_truth_without_variation_has_no_pairs_to_confuse():
+    flat = np.full((1, 4, 4), 30.0)
+    check_pairing(pairing_table(flat + 1, flat, np.ones((1, 4, 4), bool)), FIT)
+
+
 def test_same_phantoms_at_every_noise_level_and_for_all_constants(scans):
     noisier = make_scans(replace(RECIPE, noise=AslNoise(snr=3)))
     varied = make_scans(replace(RECIPE, physics=PhysicsRange.named("default")))

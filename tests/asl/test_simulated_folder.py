@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import subprocess
@@ -110,6 +111,18 @@ def test_filled_folder_is_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match="new or empty"):
         write_folder(RECIPE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("revoxel.asl.simulated_folder.write_sidecar", full)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError, match="No space left on device"):
+        write_folder(FolderRecipe(PhantomConfig("uniform", 16), n_slices=1), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def check_pairing(table: dict[str, dict[str, float]], method: str) -> None:
         method: Its name.
 
     Raises:
-        ValueError: If R2 is not above 0.
+        ValueError: If R2 is not above 0; a truth without variation has none and passes.
     """
     explained = table["right"]["r2"]
-    if not explained > 0:
+    if explained <= 0:
         msg = (
             f"{method} must explain the truth (R2 > 0), got R2 {explained:.3g}; its maps may be turned, "
             "mirrored or of other scans, or the constants far from the true ones."

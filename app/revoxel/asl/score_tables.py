@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Rows = dict[str, dict[str, str]]
 
+_COVERAGES = ("coverage68", "coverage95")
 _COLUMNS = ("snr60", "constants", "method", "map", "region", "statistic", "value", "low", "high")
 
 
@@ -46,14 +47,14 @@ def _metrics(scores: Scores, method: str) -> dict[str, float]:
     found: dict[str, float] = {}
     by_target = {target: scores.statistics(method, target) for target in Target}
     for target, values in by_target.items():
-        names = ("mae", "rmse", "bias", "slope", "r2", "rmse_over_crb", "coverage68", "coverage95")
+        names = ("mae", "rmse", "bias", "slope", "r2", "rmse_over_crb", *_COVERAGES, "error_sd_spearman")
         found |= {f"{target}_{name}": float(values[name][brain]) for name in names if name in values}
         found |= {
             f"win_{target}{ending}": float(values[f"win_{reference}"][brain])
             for reference, ending in ((FIT, ""), (BLURRED_FIT, "_over_blurred_fit"))
             if f"win_{reference}" in values
         }
-    for name in ("coverage68", "coverage95"):
+    for name in _COVERAGES:
         if all(name in values for values in by_target.values()):
             found[name] = float(np.mean([values[name][brain] for values in by_target.values()]))
     found["valid_fraction"] = float(by_target[Target.CBF]["valid_fraction"][brain])

@@ -6,8 +6,11 @@ BIDS has no word for VSASL: those files are our extension and named in `.bidsign
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -121,16 +124,35 @@ def write_folder(recipe: FolderRecipe, out: Path, report: Report = lambda *_: No
         OSError: If it cannot be written.
     """
     refuse_filled(out)
-    _write_descriptions(recipe, out)
     written: list[Path] = []
-    for number in range(recipe.n_subjects):
-        report("simulate", number / recipe.n_subjects)
-        subject = _draw(recipe, number)
-        folder = out / subject.name / "perf"
-        written += [_write_scan(recipe, subject, part, folder) for part in _parts(recipe)]
-        _write_truth(recipe, subject, out / _TRUTH / subject.name)
+    with _whole_or_nothing(out) as staged:
+        _write_descriptions(recipe, staged)
+        for number in range(recipe.n_subjects):
+            report("simulate", number / recipe.n_subjects)
+            subject = _draw(recipe, number)
+            folder = staged / subject.name / "perf"
+            written += [_write_scan(recipe, subject, part, folder) for part in _parts(recipe)]
+            _write_truth(recipe, subject, staged / _TRUTH / subject.name)
     report("simulate", 1.0)
-    return written
+    return [out / path.relative_to(staged) for path in written]
+
+
+@contextmanager
+def _whole_or_nothing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when the block succeeds and vanishes when it fails."""
+    staged = out.resolve().with_name(f".{uuid4().hex[:8]}.partial.{out.name}")
+    try:
+        staged.mkdir(parents=True)
+        yield staged
+        if out.exists():
+            out.rmdir()
+        staged.replace(out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        msg = f"{out} must be writable, got '{reason}'; free space or choose another output folder."
+        raise OSError(msg) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def refuse_filled(out: Path) -> None:

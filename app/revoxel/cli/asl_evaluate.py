@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from revoxel.asl.comparison import Comparison, EvaluationPlan
     from revoxel.asl.estimation import MapEstimator
+    from revoxel.asl.held_out import ScanRecipe
     from revoxel.asl.inference import NetworkEstimator
 
 ModelsOption = Annotated[
@@ -76,11 +78,8 @@ def evaluate(
     from revoxel.core.compute import set_threads
 
     set_threads(threads)
-    plan = EvaluationPlan(
-        recipe=ScanRecipe(PhantomConfig(kind, size), AslNoise(noise), n_phantoms=phantoms, seed=seed),
-        snrs=parse_numbers(snr, "--snr"),
-        mismatch_snr=mismatch_snr or None,
-    )
+    recipe = ScanRecipe(PhantomConfig(kind, size), AslNoise(noise), n_phantoms=phantoms, seed=seed)
+    plan = EvaluationPlan(recipe, parse_numbers(snr, "--snr"), mismatch_snr or None)
     paths, networks = EvaluationPaths(out), parse_named_paths(model or [], "--model")
     if not overwrite:
         paths.refuse_existing()
@@ -89,6 +88,7 @@ def evaluate(
         console.print(_plan_table(plan, networks, out))
         return
     methods = {name: _network(files, device) for name, files in networks.items()}
+    plan = replace(plan, recipe=_with_delays_of(recipe, methods))
     with stage_bars() as report:
         comparisons = run_plan(plan, methods, report)
         linear = _linearity(plan, methods, report)
@@ -107,6 +107,19 @@ def _network(files: list[Path], device: str) -> NetworkEstimator:
     from revoxel.asl.models import load_asl_model
 
     return NetworkEstimator([load_asl_model(path) for path in files], InferenceOptions(device=device))
+
+
+def _with_delays_of(recipe: ScanRecipe, networks: Mapping[str, NetworkEstimator]) -> ScanRecipe:
+    """Scans with the delays and constants that the networks were made for."""
+    models = [model for network in networks.values() for model in network.models if not model.any_protocol]
+    if not models:
+        return recipe
+    others = [str(model.path) for model in models if model.protocol != models[0].protocol]
+    if others:
+        msg = f"networks must have the same delays, got others in {others[0]}; evaluate them apart."
+        raise ValueError(msg)
+    first = models[0]
+    return replace(recipe, protocol=first.protocol, physics=first.physics, assumed=first.physics)
 
 
 def _linearity(
