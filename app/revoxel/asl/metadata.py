@@ -212,12 +212,12 @@ def _notes(name: str, sidecar: AslSidecar, types: Sequence[VolumeType], stated: 
 
 def _suppression_notes(name: str, sidecar: AslSidecar) -> list[str]:
     """What is not known about a loss of label that nobody stated."""
-    advice = "then CBF is too low: enter BackgroundSuppressionNumberPulses, or pass --alpha."
+    advice = "CBF is too low then: enter BackgroundSuppressionNumberPulses, or pass --alpha."
     if sidecar.background_suppression is None:
         return [f"{name}: BackgroundSuppression is not given and taken as off; if there was some, {advice}"]
     if sidecar.background_suppression and sidecar.n_pulses is None:
-        cost = "BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: the label that"
-        return [f"{name}: {cost} the pulses cost is not corrected, {advice}"]
+        cost = "BackgroundSuppression is true, but BackgroundSuppressionNumberPulses is not given: what"
+        return [f"{name}: {cost} the pulses cost is not corrected; {advice}"]
     return []
 
 
