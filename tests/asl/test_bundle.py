@@ -89,6 +89,15 @@ def test_bundle_network_fits_inside_and_leaves_the_outside_empty() -> None:
         network(images[:, :4])
 
 
+def test_the_fit_inside_keeps_its_digits_under_autocast() -> None:
+    images, _ = _slices(1)
+    arguments = {"in_channels": 12, "features": [8, 16], "pooling": 0}
+    network = AslBundleNet("AmplitudeAwareSpatialASLNet", arguments, JOINT_PROTOCOL).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = network(images)
+    torch.testing.assert_close(half, network(images))
+
+
 def test_bundle_network_is_the_network_with_its_input() -> None:
     from revoxel.asl.network_input import SliceData, network_input
 

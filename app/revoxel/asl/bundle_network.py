@@ -72,12 +72,14 @@ class AslBundleNet(nn.Module):
         if not bool(mask.any()):
             return x.new_zeros((len(x), len(MAPS), *x.shape[2:]))
         sigma = None if self.sigma is None else x.new_full((len(x),), self.sigma)
-        image = network_input(
-            SliceData(x.float(), mask, sigma),
-            self.protocol,
-            self.physics,
-            channels=self.core.channels,  # type: ignore[arg-type]
-        )
+        # The fit needs every digit, whatever the number format of the network.
+        with torch.autocast(x.device.type, enabled=False):
+            image = network_input(
+                SliceData(x.float(), mask, sigma),
+                self.protocol,
+                self.physics,
+                channels=self.core.channels,  # type: ignore[arg-type]
+            )
         maps = self.core(image)
         return torch.cat([maps[name] for name in MAPS], dim=1) * mask[:, None]
 
