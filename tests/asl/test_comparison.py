@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,9 +73,24 @@ def test_metrics_have_the_agreed_names(comparisons):
 
 def test_wrong_constants_show_in_how_maps_explain_the_data(comparisons):
     usual, unusual = comparisons[0], next(c for c in comparisons if c.scenario is Scenario.WEAK_VSASL)
-    assert separation(unusual, usual, FIT) > 0.9
-    assert separation(usual, usual, FIT) == 0.5
-    assert usual.surprise(FIT).mean() == pytest.approx(1.0, abs=0.05)
+    assert separation(unusual, usual, FIT)["chi2"] > 0.9
+    assert separation(usual, usual, FIT) == {"chi2": 0.5, "cbf_sd": 0.5, "att_sd": 0.5}
+    inside = usual.scans.truth.mask
+    assert usual.oddness(FIT)["chi2"][inside].mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_lesions_are_told_by_maps_that_know_them(comparisons):
+    item = comparisons[0]
+    lesion = item.scans.truth.lesion > 0
+    assert lesion.any()
+    knowing = replace(item.estimates[FIT], cbf_sd=1.0 + lesion, att_sd=None)
+    told = replace(item, estimates={"knowing": knowing}).lesions_told("knowing")
+    assert told["cbf_sd"] == 1
+    assert "att_sd" not in told
+    # The fit explains the data of lesions as well as those of any other voxel.
+    assert told["chi2"] == pytest.approx(0.5, abs=0.1)
+    healthy = replace(item.scans, truth=replace(item.scans.truth, lesion=np.zeros_like(lesion, dtype=int)))
+    assert replace(item, scans=healthy).lesions_told(FIT) == {}
 
 
 def test_tables_have_a_row_for_all_there_is(comparisons):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from revoxel.asl.estimation import MapEstimator, PerfusionMaps
+    from revoxel.asl.maps import Stack
 
     Report = Callable[[str, float], None]
 
@@ -120,21 +121,37 @@ class Comparison:
     scores: Scores
     pairing: Mapping[Target, Mapping[str, Mapping[str, float]]]
 
-    def surprise(self, method: str) -> np.ndarray[Any, Any]:
-        """How badly a method's maps explain the data of each scan.
+    def oddness(self, method: str) -> dict[str, Stack]:
+        """Maps that should be high where a voxel is unlike what a method knows, `(phantom, row, column)`.
 
         Args:
             method: Name.
 
         Returns:
-            Mean reduced chi-square over the mask, `(phantom,)`.
+            `chi2`: how badly its maps explain the data; `cbf_sd` and `att_sd`, if it states them.
         """
-        maps, truth, recipe = self.estimates[method], self.scans.truth, self.scans.recipe
+        maps, recipe = self.estimates[method], self.scans.recipe
         att = maps.cbf * np.nan if maps.att is None else maps.att
-        chi_square = reduced_chi_square(
+        chi2 = reduced_chi_square(
             self.scans.dm, (maps.cbf, att), self.scans.sigma, recipe.protocol, recipe.assumed
         )
-        return np.array([values[mask].mean() for values, mask in zip(chi_square, truth.mask, strict=True)])
+        stated = {"cbf_sd": maps.cbf_sd, "att_sd": maps.att_sd}
+        return {"chi2": chi2} | {name: values for name, values in stated.items() if values is not None}
+
+    def lesions_told(self, method: str) -> dict[str, float]:
+        """How well the oddness of a voxel tells lesions from the rest of the brain.
+
+        Args:
+            method: Name.
+
+        Returns:
+            Area under the ROC curve by the name of the map, 0.5 being chance; nothing without lesions.
+        """
+        inside = self.scans.truth.mask
+        lesion = self.scans.truth.lesion[inside] > 0
+        if not lesion.any() or lesion.all():
+            return {}
+        return {name: auroc(values[inside], lesion) for name, values in self.oddness(method).items()}
 
 
 def compare(
@@ -221,8 +238,8 @@ def _paired_regions(scans: HeldOutScans) -> Iterator[tuple[Target, Any]]:
     yield Target.ATT, regions[Region.PERFUSED]
 
 
-def separation(unusual: Comparison, usual: Comparison, method: str) -> float:
-    """How well a method's reduced chi-square tells scans with wrong constants from right ones.
+def separation(unusual: Comparison, usual: Comparison, method: str) -> dict[str, float]:
+    """How well the mean oddness of a scan tells scans with wrong constants from right ones.
 
     Args:
         unusual: Scans with wrong constants.
@@ -230,11 +247,18 @@ def separation(unusual: Comparison, usual: Comparison, method: str) -> float:
         method: Name.
 
     Returns:
-        Area under the ROC curve: 0.5 is chance.
+        Area under the ROC curve by the name of the map, 0.5 being chance.
     """
-    scores = [comparison.surprise(method) for comparison in (usual, unusual)]
-    kinds = [np.full(len(values), kind) for kind, values in enumerate(scores)]
-    return auroc(np.concatenate(scores), np.concatenate(kinds) > 0)
+    means = [_mean_by_scan(item.oddness(method), item.scans.truth.mask) for item in (usual, unusual)]
+    kinds = np.repeat([False, True], [len(values["chi2"]) for values in means])
+    return {name: auroc(np.concatenate([values[name] for values in means]), kinds) for name in means[0]}
+
+
+def _mean_by_scan(maps: Mapping[str, Stack], mask: Stack) -> dict[str, Stack]:
+    return {
+        name: np.array([plane[inside].mean() for plane, inside in zip(values, mask, strict=True)])
+        for name, values in maps.items()
+    }
 
 
 def amplitude_linearity(method: MapEstimator, recipe: ScanRecipe) -> dict[str, dict[str, float]]:

@@ -37,12 +37,13 @@ def metrics(comparisons: Sequence[Comparison]) -> dict[str, dict[str, dict[str, 
     """
     matched = [item for item in comparisons if item.scenario == Scenario.MATCHED]
     return {
-        f"{item.snr:g}": {method: _metrics(item.scores, method) for method in item.scores.methods}
+        f"{item.snr:g}": {method: _metrics(item, method) for method in item.scores.methods}
         for item in matched
     }
 
 
-def _metrics(scores: Scores, method: str) -> dict[str, float]:
+def _metrics(item: Comparison, method: str) -> dict[str, float]:
+    scores = item.scores
     brain = scores.regions.index(Region.BRAIN)
     found: dict[str, float] = {}
     by_target = {target: scores.statistics(method, target) for target in Target}
@@ -59,7 +60,8 @@ def _metrics(scores: Scores, method: str) -> dict[str, float]:
             found[name] = float(np.mean([values[name][brain] for values in by_target.values()]))
     found["valid_fraction"] = float(by_target[Target.CBF]["valid_fraction"][brain])
     found["grey_over_white"] = scores.grey_over_white(method)
-    return found
+    told = item.lesions_told(method)
+    return found | {f"lesion_auroc_{name}": value for name, value in told.items()}
 
 
 def write_table(path: Path, comparisons: Sequence[Comparison], *, overwrite: bool = False) -> Path:
@@ -175,7 +177,7 @@ def mismatch_rows(comparisons: Sequence[Comparison], method: str) -> Rows:
             "CBF bias": f"{cbf['bias'][at]:+.2f}",
             "ATT MAE": f"{att['mae'][at]:.1f}",
             "ATT bias": f"{att['bias'][at]:+.1f}",
-            "chi2 AUROC": "" if item is right else f"{separation(item, right, method):.2f}",
+            "AUROC": "" if item is right else _told(separation(item, right, method)),
         }
     return rows
 
@@ -199,6 +201,11 @@ def pairing_rows(item: Comparison) -> Rows:
         }
         for name in cbf
     }
+
+
+def _told(areas: dict[str, float]) -> str:
+    """Of chi-square, then of the stated deviation of CBF."""
+    return " / ".join(f"{areas[name]:.2f}" for name in ("chi2", "cbf_sd") if name in areas)
 
 
 def _spread(found: Interval, digits: int, *, signed: bool = False) -> str:
