@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import torch
 from torch import Tensor
 
+from revoxel.asl.chunks import CHUNK, map_chunks
 from revoxel.asl.dictionary import Dictionary, att_grid
 from revoxel.asl.physics import Array, AslPhysics, unit_signal
 from revoxel.asl.posterior import posterior
@@ -16,9 +17,6 @@ from revoxel.asl.voxels import Noise, Voxels, gather_voxels
 
 if TYPE_CHECKING:
     from revoxel.asl.protocol import AslProtocol
-
-#: Voxels at a time: memory stays small and the projections on all atoms stay in the cache.
-CHUNK = 8192
 
 
 class OnNonfinite(StrEnum):
@@ -153,10 +151,14 @@ def fit_voxels(
         constants = physics.of_item(item, voxels.n_items) if varying else physics
         weights = noise.weights[item % len(noise.weights)]
         dictionary = Dictionary.build(grid, protocol, constants, weights, settings.cbf_max_ml_100g_min)
-        for rows in chosen.split(CHUNK):
-            level = None if noise.levels is None else noise.levels[rows]
-            parts.append(_fit_rows(dictionary, voxels.curves[rows], level))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        parts += [(dictionary, rows) for rows in chosen.split(CHUNK)]
+
+    def fit_part(part: tuple[Dictionary, Tensor]) -> dict[str, Tensor]:
+        dictionary, rows = part
+        level = None if noise.levels is None else noise.levels[rows]
+        return _fit_rows(dictionary, voxels.curves[rows], level)
+
+    return map_chunks(fit_part, parts)
 
 
 def white_paper_cbf(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from revoxel.asl.chunks import CHUNK, map_chunks
 from revoxel.asl.curve_problem import CurveProblem, arterial_grid, scan_starts
 from revoxel.asl.dictionary import att_grid
-from revoxel.asl.fit import CHUNK, AslFit, FitSettings, OnNonfinite, fit_voxels
+from revoxel.asl.fit import AslFit, FitSettings, OnNonfinite, fit_voxels
 from revoxel.asl.physics import Array, AslPhysics
 from revoxel.asl.voxels import Noise, Voxels, gather_voxels
 
@@ -97,11 +98,12 @@ def fit_lm(
     rough, exact = _constants(physics or AslPhysics(), voxels)
     first = fit_voxels(voxels, replace(noise, levels=None), protocol, rough, settings.ranges)
     start = torch.stack([first["cbf"], first["att"], torch.zeros_like(first["cbf"])], 1)
-    parts = []
-    for part in torch.arange(len(start), device=start.device).split(CHUNK):
+
+    def fit_part(part: Tensor) -> dict[str, Tensor]:
         problem = _problem(voxels, part, noise, (protocol, exact), settings)
-        parts.append(_fit_part(problem, start[part], settings))
-    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return _fit_part(problem, start[part], settings)
+
+    columns = map_chunks(fit_part, list(torch.arange(len(start), device=start.device).split(CHUNK)))
     unknown = ({"cbf_sd", "att_sd"} if sigma is None else set()) | (
         set() if settings.arterial else {"abv", "abat"}
     )
