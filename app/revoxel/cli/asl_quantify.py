@@ -9,6 +9,21 @@ import typer
 from rich.markup import escape
 
 from revoxel.cli.asl_parsing import parse_numbers
+from revoxel.cli.asl_stated_options import (
+    AlphaBsOption,
+    AlphaOption,
+    AlphaVsaslOption,
+    AlreadySubtractedOption,
+    BolusMsOption,
+    EchoOption,
+    LabelFirstOption,
+    LabellingDurationsMsOption,
+    LabellingOption,
+    M0Option,
+    M0TrMsOption,
+    PldsMsOption,
+    T1BloodMsOption,
+)
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE, EXPECTED
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
 from revoxel.cli.progress import stage_bars
@@ -19,8 +34,17 @@ if TYPE_CHECKING:
 
     from revoxel.asl.quantify import QuantifySettings, ScanPlan
 
-STATED = "Facts about the scan (instead of its sidecar)"
-Labelling = Literal["pcasl", "casl", "pasl", "vsasl"]
+MethodOption = Annotated[
+    Literal["fit", "network", "auto"],
+    typer.Option(help="Who makes the maps; auto: a network where it is made for the delays."),
+]
+ModelsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--model", help="Trained network instead of a shipped one; several: their mean."),
+]
+NonfiniteOption = Annotated[
+    Literal["raise", "mask"], typer.Option(help="Voxels of the mask that are not finite.")
+]
 
 
 def quantify(
@@ -29,61 +53,23 @@ def quantify(
     mask: Annotated[Path | None, typer.Option(help="Brain mask; default: found on M0.")] = None,
     gm: Annotated[Path | None, typer.Option(help="Probability map of grey matter, aligned.")] = None,
     wm: Annotated[Path | None, typer.Option(help="Probability map of white matter, aligned.")] = None,
-    method: Annotated[
-        Literal["fit", "network", "auto"],
-        typer.Option(help="Who makes the maps; auto: a network where it is made for the delays."),
-    ] = "fit",
-    model: Annotated[
-        list[Path] | None,
-        typer.Option(help="Trained network instead of a shipped one; several: their mean."),
-    ] = None,
+    method: MethodOption = "fit",
+    model: ModelsOption = None,
     motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
-    on_nonfinite: Annotated[
-        Literal["raise", "mask"], typer.Option(help="Voxels of the mask that are not finite.")
-    ] = "raise",
-    m0: Annotated[
-        str | None, typer.Option(help="M0: a file, or M0 of tissue as a number.", rich_help_panel=STATED)
-    ] = None,
-    m0_tr_ms: Annotated[
-        float | None, typer.Option(min=1, help="Repetition time of M0.", rich_help_panel=STATED)
-    ] = None,
-    labelling: Annotated[
-        Labelling | None, typer.Option(help="Kind; pcasl where nothing says.", rich_help_panel=STATED)
-    ] = None,
-    plds_ms: Annotated[
-        str, typer.Option(help="Delays: one, one per pair, or one per volume.", rich_help_panel=STATED)
-    ] = "",
-    labelling_durations_ms: Annotated[
-        str, typer.Option(help="Labelling durations, likewise.", rich_help_panel=STATED)
-    ] = "",
-    bolus_ms: Annotated[
-        float | None, typer.Option(min=1, help="Bolus duration TI1 of PASL.", rich_help_panel=STATED)
-    ] = None,
-    already_subtracted: Annotated[
-        bool,
-        typer.Option("--already-subtracted", help="Volumes are control - label.", rich_help_panel=STATED),
-    ] = False,
-    label_first: Annotated[
-        bool,
-        typer.Option(
-            "--label-first", help="Pairs are label, control (without aslcontext.tsv).", rich_help_panel=STATED
-        ),
-    ] = False,
-    echo: Annotated[
-        int | None, typer.Option(min=0, help="Which image of the fifth axis.", rich_help_panel=STATED)
-    ] = None,
-    t1_blood_ms: Annotated[
-        float | None, typer.Option(min=1, help="T1 of blood; by field strength.", rich_help_panel=STATED)
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="Efficiency of PCASL, CASL or PASL.", rich_help_panel=STATED)
-    ] = None,
-    alpha_vsasl: Annotated[
-        float | None, typer.Option(help="Efficiency of VSASL.", rich_help_panel=STATED)
-    ] = None,
-    alpha_bs: Annotated[
-        float | None, typer.Option(help="Efficiency of one suppression pulse.", rich_help_panel=STATED)
-    ] = None,
+    on_nonfinite: NonfiniteOption = "raise",
+    m0: M0Option = None,
+    m0_tr_ms: M0TrMsOption = None,
+    labelling: LabellingOption = None,
+    plds_ms: PldsMsOption = "",
+    labelling_durations_ms: LabellingDurationsMsOption = "",
+    bolus_ms: BolusMsOption = None,
+    already_subtracted: AlreadySubtractedOption = False,
+    label_first: LabelFirstOption = False,
+    echo: EchoOption = None,
+    t1_blood_ms: T1BloodMsOption = None,
+    alpha: AlphaOption = None,
+    alpha_vsasl: AlphaVsaslOption = None,
+    alpha_bs: AlphaBsOption = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -104,28 +90,24 @@ def quantify(
     from revoxel.asl.fit import FitSettings
     from revoxel.asl.methods import Method, MethodChoice
     from revoxel.asl.quantify import QuantifySettings
-    from revoxel.asl.series import Labelling as Kind
     from revoxel.asl.stated import Stated
-    from revoxel.core.compute import set_threads
 
-    set_threads(threads)
-    stated = Stated(
-        labelling=Kind(labelling.upper()) if labelling else None,
-        plds_ms=parse_numbers(plds_ms, "--plds-ms"),
-        labelling_durations_ms=parse_numbers(labelling_durations_ms, "--labelling-durations-ms"),
-        bolus_ms=bolus_ms,
-        already_subtracted=already_subtracted,
-        label_first=label_first,
-        echo=echo,
-        m0=_file_or_number(m0),
-        m0_tr_ms=m0_tr_ms,
-        t1_blood_ms=t1_blood_ms,
-        alpha=alpha,
-        alpha_vsasl=alpha_vsasl,
-        alpha_bs=alpha_bs,
-    )
     settings = QuantifySettings(
-        stated=stated,
+        stated=Stated(
+            labelling=labelling,
+            plds_ms=parse_numbers(plds_ms, "--plds-ms"),
+            labelling_durations_ms=parse_numbers(labelling_durations_ms, "--labelling-durations-ms"),
+            bolus_ms=bolus_ms,
+            already_subtracted=already_subtracted,
+            label_first=label_first,
+            echo=echo,
+            m0=_file_or_number(m0),
+            m0_tr_ms=m0_tr_ms,
+            t1_blood_ms=t1_blood_ms,
+            alpha=alpha,
+            alpha_vsasl=alpha_vsasl,
+            alpha_bs=alpha_bs,
+        ),
         mask=mask,
         grey=gm,
         white=wm,
@@ -134,7 +116,7 @@ def quantify(
         method=MethodChoice(Method(method), tuple(model or ()), device),
         overwrite=overwrite,
     )
-    _carry_out(scans, out, settings, dry_run=dry_run)
+    _carry_out(scans, out, settings, threads, dry_run=dry_run)
 
 
 def _file_or_number(text: str | None) -> Path | float | None:
@@ -146,11 +128,15 @@ def _file_or_number(text: str | None) -> Path | float | None:
         return Path(text)
 
 
-def _carry_out(scans: list[Path], out: Path, settings: QuantifySettings, *, dry_run: bool) -> None:
+def _carry_out(
+    scans: list[Path], out: Path, settings: QuantifySettings, threads: int | None, *, dry_run: bool
+) -> None:
     from rich.console import Console
 
     from revoxel.asl.quantify import find_groups, plan_scan, quantify_scan
+    from revoxel.core.compute import set_threads
 
+    set_threads(threads)
     console = Console()
     groups = find_groups(scans, settings.stated)
     failed: dict[str, str] = {}
