@@ -205,7 +205,7 @@ def pairing_rows(item: Comparison) -> Rows:
 
 def _told(areas: dict[str, float]) -> str:
     """Of chi-square, then of the stated deviation of CBF."""
-    return " / ".join(f"{areas[name]:.2f}" for name in ("chi2", "cbf_sd") if name in areas)
+    return "/".join(f"{areas[name]:.2f}" for name in ("chi2", "cbf_sd") if name in areas)
 
 
 def _spread(found: Interval, digits: int, *, signed: bool = False) -> str:
