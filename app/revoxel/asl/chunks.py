@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-#: Voxels at a time: what is known of them on all atoms stays in the cache.
-CHUNK = 8192
+#: Voxels at a time; fewer would spend more time between operations than in them.
+CHUNK = 32768
 
 Part = TypeVar("Part")
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from revoxel.asl.protocol import AslProtocol
 
 
+#: Voxels at a time whose projections on all atoms are held, to stay in the cache.
+_BLOCK = 4096
+
+
 class OnNonfinite(StrEnum):
     """What to do with voxels of the mask that are not finite: refuse the scan, or leave them out."""
 
@@ -195,8 +199,9 @@ def white_paper_cbf(
 def _fit_rows(dictionary: Dictionary, curves: Tensor, level: Tensor | None) -> dict[str, Tensor]:
     """Fit some voxels."""
     weighted = curves.double() * dictionary.weights
-    projections = dictionary.project(weighted)
-    optimum = dictionary.refine(weighted, dictionary.search(projections))
+    blocks = weighted.split(_BLOCK)
+    best = torch.cat([dictionary.search(dictionary.project(block)) for block in blocks])
+    optimum = dictionary.refine(weighted, best)
     squares = ((weighted * weighted).sum(1) - optimum.explained).clamp_min(0.0) / weighted.shape[1]
     first, last = dictionary.att[list(dictionary.told)]
     at_end = (optimum.att <= first) | (optimum.att >= last)
@@ -207,5 +212,9 @@ def _fit_rows(dictionary: Dictionary, curves: Tensor, level: Tensor | None) -> d
         "at_bound": at_end | (optimum.cbf <= 0.0) | (optimum.cbf >= dictionary.cbf_max),
     }
     if level is not None:
-        rows |= posterior(dictionary, projections, level, optimum)
+        parts = []
+        for block in torch.arange(len(level), device=level.device).split(_BLOCK):
+            projections = dictionary.project(weighted[block])
+            parts.append(posterior(dictionary, projections, level[block], optimum.part(block)))
+        rows |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return rows
