@@ -189,7 +189,7 @@ def _trained_and_scored(
         shift["shift after"] = _shifted_errors(tuned, settings)
     wall_s = time.perf_counter() - start
     models = [load_asl_model(path) for path in checkpoints]
-    options = InferenceOptions(dropout_samples=experiment.dropout_samples)
+    options = InferenceOptions(flips=False, dropout_samples=experiment.dropout_samples)
     errors, fingerprints = {}, {}
     for snr in settings.snrs:
         recipe = _recipe(models[0], settings, snr)

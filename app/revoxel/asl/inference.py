@@ -45,7 +45,7 @@ class InferenceOptions:
         ValueError: If a number is out of range.
     """
 
-    flips: bool = False
+    flips: bool = True
     dropout_samples: int = 0
     window: int = 0
     overlap: float = 0.5

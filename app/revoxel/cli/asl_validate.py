@@ -22,7 +22,7 @@ def validate(
         Literal["folded", "seed", "uniform"], typer.Option(help="Kind of the phantoms.")
     ] = "folded",
     phantoms: Annotated[int, typer.Option(min=2, help="Held-out phantoms.")] = 20,
-    flips: Annotated[bool, typer.Option("--flips", help="Average over mirror images.")] = False,
+    flips: Annotated[bool, typer.Option("--flips/--no-flips", help="Average over mirror images.")] = True,
     dropout_samples: Annotated[int, typer.Option(min=0, help="Runs with dropout on.")] = 0,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="JSON file to write.")] = None,
     seed: SeedOption = 0,
