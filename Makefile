@@ -28,7 +28,7 @@ demo: $(READY)
 demo-asl: $(READY)
 	rm -rf out/demo-asl
 	$(BIN)/revoxel asl simulate -o out/demo-asl/bids
-	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl
+	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl --method auto
 
 test: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist worksteal --cov --cov-report=term

@@ -315,7 +315,9 @@ def _motion(item: dict[Any, Any], keys: list[str]) -> dict[str, Any]:
 def _illustrate(staged: AslPaths, item: dict[Any, Any], record: dict[str, Any], grid: Grid) -> None:
     key = next(key for key in KEYS.values() if f"{key}_divisor" in item)
     mask = item["mask"].numpy()[0].astype(bool)
-    figure = draw_maps(item["estimate"], item[f"{key}_divisor"], mask, grid, staged.stem)
+    figure = draw_maps(
+        item["estimate"], item[f"{key}_divisor"], mask, grid, f"{staged.stem}, {record['method']}"
+    )
     save_picture(figure, staged.picture)
     write_page(staged, record)
 
