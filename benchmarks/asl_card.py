@@ -66,7 +66,8 @@ def _lines(path: Path, n_phantoms: int, bundle: str) -> Iterator[str]:
     yield f"{n_phantoms} held-out folded phantoms, one training; CBF in ml/100g/min, ATT in ms, mean absolute"
     yield "errors over all voxels of the brain with 95 % intervals over phantoms."
     yield f"Weights SHA-256 `{sha256_of(path)[:12]}`; measured by"
-    yield f"`python benchmarks/asl_card.py {bundle} --phantoms {n_phantoms}`. `network` is the mean over four mirror images, the default."
+    yield f"`python benchmarks/asl_card.py {bundle} --phantoms {n_phantoms}`."
+    yield "`network` is the mean over four mirror images, the default."
     yield from ["", "Right constants:", "", *_table(MATCHED_COLUMNS, map(_matched_row, *_pairs(matched))), ""]
     yield from ["By region at SNR60 10 (CBF MAE / ATT MAE):", "", *_region_table(matched[1]), ""]
     wrong = [item for item in done if item.scenario is not Scenario.MATCHED]
