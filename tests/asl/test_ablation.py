@@ -31,7 +31,7 @@ from revoxel.asl.source_config import SOURCE_KEYS, from_source
 from revoxel.asl.verdict import Difference, compare_with, verdict_of, verdict_rows, write_markdown
 from revoxel.cli.asl import app
 from revoxel.cli.asl_ablate import seconds_of
-from revoxel.cli.asl_train import plain_values
+from revoxel.cli.parsing import parse_values
 
 PRODUCTION = asl_configs() / "production_v2.yaml"
 SOURCE = yaml.safe_load(PRODUCTION.read_text())
@@ -191,9 +191,9 @@ def test_times_and_settings_are_read() -> None:
     assert seconds_of("1.5 h") == 5400
     with pytest.raises(ValueError, match="--budget must be a time"):
         seconds_of("5")
-    assert plain_values(["a=1", "b=[1, 2]"]) == {"a": 1, "b": [1, 2]}
+    assert parse_values(["a=1", "b=[1, 2]"]) == {"a": 1, "b": [1, 2]}
     with pytest.raises(ValueError, match="KEY=VALUE"):
-        plain_values(["a"])
+        parse_values(["a"])
     with pytest.raises(ValueError, match="an ablation must have"):
         AblationSettings(budget_s=0)
 

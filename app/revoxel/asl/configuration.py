@@ -9,7 +9,7 @@ import yaml
 
 from revoxel.asl.source_config import Sections, from_source, is_source
 from revoxel.core.bundles import bundle_folder, configs_root
-from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values
+from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values, read_mapping
 from revoxel.core.volumes import atomic_path
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def asl_configs() -> Path:
 
 def default_sections() -> Sections:
     """The shipped configuration."""
-    return {**_read(asl_configs() / CONFIGURATION), INFERENCE: {}}
+    return {**read_mapping(asl_configs() / CONFIGURATION), INFERENCE: {}}
 
 
 def read_sections(path: Path) -> Sections:
@@ -44,7 +44,7 @@ def read_sections(path: Path) -> Sections:
         FileNotFoundError: If the file is missing.
         ValueError: If it is no mapping of sections, or has unknown keys.
     """
-    content = _read(path)
+    content = read_mapping(path)
     sections = from_source(content) if is_source(content) else content
     base = default_sections()
     # Arguments of one class mean nothing to another.
@@ -127,14 +127,3 @@ def train_network(sections: Sections, folder: Path, **values: Any) -> Path:
         )
         workflow.run()
     return folder / CALIBRATED
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        msg = f"configuration must be an existing YAML file, got {str(path)!r}; check the path."
-        raise FileNotFoundError(msg)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        msg = f"{path} must hold a mapping, got {type(content).__name__}; correct it."
-        raise ValueError(msg)  # noqa: TRY004 - a wrong file is a wrong value
-    return content

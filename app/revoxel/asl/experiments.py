@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from revoxel.asl.configuration import PRODUCTION, asl_configs, default_sections, overlaid, read_sections
+from revoxel.core.configuration import read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +83,7 @@ def _names(selection: str) -> list[str]:
 
 
 def _variants(path: Path) -> list[Experiment]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_mapping(path)
     unknown = sorted(set(content) - _KEYS)
     if unknown:
         msg = f"{path}: keys must be among {sorted(_KEYS)}, got unknown {unknown}; correct them."

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from revoxel.cli.asl_ablate import seconds_of
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
+from revoxel.cli.parsing import parse_values
 
 
 def train(
@@ -51,7 +51,7 @@ def train(
     values: dict[str, Any] = {"seed": seed, "device": f"$torch.device('{resolve_device(device)}')"}
     if budget:
         values |= {"budget_s": seconds_of(budget), "epochs": 100_000}
-    values |= plain_values(further or [])
+    values |= parse_values(further or [])
     n_members = members or int(sections["inference"].get("members", 1))
     folders = [out / f"member{number}" for number in range(n_members)] if n_members > 1 else [out]
     set_threads(threads)
@@ -65,29 +65,9 @@ def train(
         typer.echo(f"wrote {path}")
 
 
-def plain_values(words: list[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` words.
-
-    Args:
-        words: as typed.
-
-    Returns:
-        Value by key, as YAML reads it.
-
-    Raises:
-        ValueError: If a word has no `=`.
-    """
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            msg = f"--set must be KEY=VALUE, got {word!r}; write --set batch_size=4."
-            raise ValueError(msg)
-        values[key] = yaml.safe_load(value)
-    return values
-
-
 def _show_plan(sections: dict[str, Any], folders: list[Path], values: dict[str, Any]) -> None:
+    import yaml
+
     from revoxel.asl.models import build_network
 
     network = build_network(sections["network"]["model"], sections["network"]["arguments"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -143,3 +143,31 @@ def named_tools(eclare: Path | None, smore: Path | None, unires: Path | None) ->
 
     tools = {Expert.ECLARE: eclare, Expert.SMORE: smore, Expert.UNIRES: unires}
     return {expert: path for expert, path in tools.items() if path is not None}
+
+
+def parse_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Read the words of `--set`.
+
+    Args:
+        texts: `KEY=VALUE` words.
+
+    Returns:
+        Value by key, as YAML reads it.
+
+    Raises:
+        ValueError: If a word has no `=`, or a value is no YAML, or an expression of a bundle.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals) or value.lstrip().startswith(("$", "@", "%")):
+            msg = f"--set must be KEY=VALUE with a plain value, got {text!r}; use --set epochs=2."
+            raise ValueError(msg)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            msg = f"--set {key} must be a plain value, got {value!r}; use --set patch_size=[32,32,32]."
+            raise ValueError(msg) from error
+    return values

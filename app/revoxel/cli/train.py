@@ -33,6 +33,7 @@ from revoxel.cli.options import (
     OverwriteOption,
     ThreadsOption,
 )
+from revoxel.cli.parsing import parse_values
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +112,7 @@ def train(
 
     # Workers choose their own device; a login node need not have what they have.
     here = resolve_device("cpu" if scheduler else device)
-    values = {"device": f"$torch.device('{here}')", **_parse_values(further or [])}
+    values = {"device": f"$torch.device('{here}')", **parse_values(further or [])}
     values |= {"out_root": str(out)} if out else {}
     values |= {"seed": seed} if seed is not None else {}
     values |= {"skip_bad_cases": True} if skip_bad_cases else {}
@@ -215,23 +216,6 @@ def _parse_names(text: str | None, kind: type[StrEnum], option: str) -> tuple[An
         msg = f"{option} must be some of {', '.join(kind)}, got {', '.join(unknown) or 'none'}; correct it."
         raise ValueError(msg)
     return tuple(member for member in kind if member in names)
-
-
-def _parse_values(texts: list[str]) -> dict[str, Any]:
-    import yaml
-
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals) or value.lstrip().startswith(("$", "@", "%")):
-            msg = f"--set must be KEY=VALUE with a plain value, got {text!r}; use --set epochs=2."
-            raise ValueError(msg)
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            msg = f"--set {key} must be a plain value, got {value!r}; use --set patch_size=[32,32,32]."
-            raise ValueError(msg) from error
-    return values
 
 
 def _show_plan(models: list[PlannedModel], console: Console) -> None:

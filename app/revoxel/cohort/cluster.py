@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from revoxel.core.compute import resolve_device
+from revoxel.core.configuration import read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from distributed import Client
@@ -195,7 +194,8 @@ def _queue(settings: ClusterSettings, n_tasks: int) -> Iterator[Any]:
     import dask
     import dask_jobqueue
 
-    with dask.config.set(dask.config.merge(dask.config.config, _read_config(settings.config))):
+    site = read_mapping(settings.config) if settings.config else {}
+    with dask.config.set(dask.config.merge(dask.config.config, site)):
         cluster = getattr(dask_jobqueue, QUEUES[settings.scheduler])(**queue_arguments(settings))
         with cluster:
             n_jobs = max(1, min(settings.jobs or _DEFAULT_QUEUE_JOBS, n_tasks))
@@ -253,20 +253,3 @@ def _configured(section: str, name: str) -> Any:
     import dask
 
     return dask.config.get(f"jobqueue.{section}.{name}", None)
-
-
-def _read_config(path: Path | None) -> Mapping[str, Any]:
-    if path is None:
-        return {}
-    if not path.is_file():
-        msg = f"{path} must be an existing YAML file; check --cluster-config."
-        raise FileNotFoundError(msg)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        msg = f"{path} must be YAML, got {' '.join(str(error).split())}; correct it."
-        raise ValueError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold sections such as jobqueue:, got {type(content).__name__}; correct it."
-        raise ValueError(msg)  # noqa: TRY004 - the file is at fault, not an argument's type
-    return content

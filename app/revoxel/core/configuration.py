@@ -32,7 +32,7 @@ def graph_values(configuration: Path, table: Path, graph: str) -> dict[str, Any]
         FileNotFoundError: If a file is missing.
         ValueError: If the configuration has a key that the table lacks, or is no mapping of sections.
     """
-    names: dict[str, dict[str, str]] = _read(table)
+    names: dict[str, dict[str, str]] = read_mapping(table)
     values = flat_values(configuration)
     unknown = sorted(set(values) - set(names))
     if unknown:
@@ -54,7 +54,7 @@ def flat_values(path: Path) -> dict[str, Any]:
         FileNotFoundError: If the file is missing.
         ValueError: If it is no mapping of sections.
     """
-    sections = _read(path)
+    sections = read_mapping(path)
     wrong = [name for name, section in sections.items() if not isinstance(section, dict)]
     if wrong:
         msg = f"{path}: top level must hold sections, got plain {wrong}; move the keys into their sections."
@@ -62,9 +62,21 @@ def flat_values(path: Path) -> dict[str, Any]:
     return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no YAML, or no mapping.
+    """
     if not path.is_file():
-        msg = f"model configuration must be an existing YAML file, got {str(path)!r}; check the path."
+        msg = f"configuration must be an existing YAML file, got {str(path)!r}; check the path."
         raise FileNotFoundError(msg)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
