@@ -11,13 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from revoxel.asl.baselines import BLURRED_FIT, FIT
-from revoxel.asl.comparison import Comparison, EvaluationPlan, Scenario, amplitude_linearity, run_plan
-from revoxel.asl.held_out import ScanRecipe
-from revoxel.asl.inference import InferenceOptions, NetworkEstimator
-from revoxel.asl.maps import Region, Target
-from revoxel.asl.models import load_asl_model
-from revoxel.asl.phantom import PhantomConfig
+from revoxel.asl.evaluation.baselines import BLURRED_FIT, FIT
+from revoxel.asl.evaluation.comparison import (
+    Comparison,
+    EvaluationPlan,
+    Scenario,
+    amplitude_linearity,
+    run_plan,
+)
+from revoxel.asl.evaluation.held_out import ScanRecipe
+from revoxel.asl.evaluation.regions import Region, Target
+from revoxel.asl.network.inference import InferenceOptions, NetworkEstimator
+from revoxel.asl.network.models import load_asl_model
+from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.core.bundles import WEIGHTS, bundle_folder, configs_root
 from revoxel.core.provenance import sha256_of
 

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import curve_fit
 
-from revoxel.asl.fit import AslFit, fit_dictionary
-from revoxel.asl.levenberg import fit_lm
+from revoxel.asl.fitting.fit import AslFit, fit_dictionary
+from revoxel.asl.fitting.levenberg import fit_lm
 from revoxel.asl.physics import AslPhysics, cramer_rao, signal
 from revoxel.asl.protocol import AslProtocol
 from revoxel.core.compute import set_threads

@@ -2,7 +2,7 @@
 
 import torch
 
-from revoxel.asl.channels import AslChannels, Plane
+from revoxel.asl.network.channels import AslChannels, Plane
 
 
 def network_image(n_signal: int = 4, size: tuple[int, int] = (20, 17), scale: float = 1.0) -> torch.Tensor:

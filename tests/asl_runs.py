@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from revoxel.asl.configuration import default_sections, overlaid, train_network
+from revoxel.asl.learning.configuration import default_sections, overlaid, train_network
 
 TINY: dict[str, Any] = {
     "epochs": 2,

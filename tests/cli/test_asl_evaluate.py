@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from revoxel.asl.models import build_network, model_protocol
+from revoxel.asl.network.models import build_network, model_protocol
 from revoxel.asl.protocol import AslProtocol
 from revoxel.cli.asl_parsing import parse_named_paths, parse_numbers
 from revoxel.cli.main import app

@@ -13,8 +13,8 @@ from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, Overwri
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from revoxel.asl.ablation import AblationSettings, Trial
-    from revoxel.asl.experiments import Experiment
+    from revoxel.asl.ablation.experiments import Experiment
+    from revoxel.asl.ablation.run import AblationSettings, Trial
 
 EXIT_CODE_SOME_FAILED = 1
 VERDICT_SNR = 10.0
@@ -46,9 +46,9 @@ def ablate(
 
     Example: revoxel asl ablate --experiments 00-20 --budget 5min -o out/ablation
     """
-    from revoxel.asl.ablation import AblationSettings
-    from revoxel.asl.experiments import find_experiments
-    from revoxel.asl.held_out import ScanRecipe
+    from revoxel.asl.ablation.experiments import find_experiments
+    from revoxel.asl.ablation.run import AblationSettings
+    from revoxel.asl.evaluation.held_out import ScanRecipe
     from revoxel.core.compute import resolve_device, set_threads
 
     chosen = find_experiments(experiments)
@@ -90,7 +90,7 @@ def seconds_of(text: str) -> float:
 def _show_plan(chosen: Sequence[Experiment], settings: AblationSettings, out: Path) -> None:
     from rich.console import Console
 
-    from revoxel.asl.ablation import finished_trial
+    from revoxel.asl.ablation.run import finished_trial
     from revoxel.core.report import number_table
 
     rows: dict[str, dict[str, float | str]] = {}
@@ -112,7 +112,7 @@ def _run_all(
 ) -> list[Trial]:
     import shutil
 
-    from revoxel.asl.ablation import run_experiments
+    from revoxel.asl.ablation.run import run_experiments
     from revoxel.cli.progress import stage_bars
 
     if overwrite:
@@ -134,8 +134,8 @@ def _run_all(
 def _show_verdicts(trials: Sequence[Trial], out: Path) -> None:
     from rich.console import Console
 
-    from revoxel.asl.experiments import DEFAULT, LOCKED
-    from revoxel.asl.verdict import verdict_rows, write_markdown
+    from revoxel.asl.ablation.experiments import DEFAULT, LOCKED
+    from revoxel.asl.ablation.verdict import verdict_rows, write_markdown
     from revoxel.core.report import number_table
 
     rows = verdict_rows(trials, (LOCKED, DEFAULT), VERDICT_SNR)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from revoxel.asl.comparison import Comparison, EvaluationPlan
-    from revoxel.asl.estimation import MapEstimator
-    from revoxel.asl.held_out import ScanRecipe
-    from revoxel.asl.inference import NetworkEstimator
+    from revoxel.asl.evaluation.comparison import Comparison, EvaluationPlan
+    from revoxel.asl.evaluation.held_out import ScanRecipe
+    from revoxel.asl.network.inference import NetworkEstimator
+    from revoxel.asl.quantification.estimation import MapEstimator
 
 ModelsOption = Annotated[
     list[str] | None,
@@ -70,11 +70,11 @@ def evaluate(
     """
     from rich.console import Console
 
-    from revoxel.asl.comparison import EvaluationPlan, run_plan
-    from revoxel.asl.held_out import ScanRecipe
-    from revoxel.asl.noise import AslNoise
-    from revoxel.asl.phantom import PhantomConfig
-    from revoxel.asl.score_outputs import EvaluationPaths, save_evaluation
+    from revoxel.asl.evaluation.comparison import EvaluationPlan, run_plan
+    from revoxel.asl.evaluation.held_out import ScanRecipe
+    from revoxel.asl.evaluation.score_outputs import EvaluationPaths, save_evaluation
+    from revoxel.asl.simulation.noise import AslNoise
+    from revoxel.asl.simulation.phantom import PhantomConfig
     from revoxel.core.compute import set_threads
 
     set_threads(threads)
@@ -103,8 +103,8 @@ def evaluate(
 
 
 def _network(files: list[Path], device: str) -> NetworkEstimator:
-    from revoxel.asl.inference import InferenceOptions, NetworkEstimator
-    from revoxel.asl.models import load_asl_model
+    from revoxel.asl.network.inference import InferenceOptions, NetworkEstimator
+    from revoxel.asl.network.models import load_asl_model
 
     return NetworkEstimator([load_asl_model(path) for path in files], InferenceOptions(device=device))
 
@@ -125,8 +125,8 @@ def _with_delays_of(recipe: ScanRecipe, networks: Mapping[str, NetworkEstimator]
 def _linearity(
     plan: EvaluationPlan, networks: Mapping[str, MapEstimator], report: Callable[[str, float], None]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    from revoxel.asl.baselines import FIT, fitted
-    from revoxel.asl.comparison import amplitude_linearity
+    from revoxel.asl.evaluation.baselines import FIT, fitted
+    from revoxel.asl.evaluation.comparison import amplitude_linearity
 
     methods, found = {FIT: fitted, **networks}, {}
     for number, (name, method) in enumerate(methods.items()):
@@ -142,8 +142,8 @@ def _tell(
     comparisons: Sequence[Comparison],
     linear: Mapping[str, Mapping[str, Mapping[str, float]]],
 ) -> None:
-    from revoxel.asl.comparison import Scenario
-    from revoxel.asl.score_tables import accuracy_rows, mismatch_rows, pairing_rows, region_rows
+    from revoxel.asl.evaluation.comparison import Scenario
+    from revoxel.asl.evaluation.score_tables import accuracy_rows, mismatch_rows, pairing_rows, region_rows
     from revoxel.core.report import number_table
 
     matched = [item for item in comparisons if item.scenario is Scenario.MATCHED][: len(plan.snrs)]
@@ -169,7 +169,7 @@ def _tell(
 
 
 def _plan_table(plan: EvaluationPlan, networks: Mapping[str, Sequence[Path]], out: Path) -> Table:
-    from revoxel.asl.baselines import BLURRED_FIT, FIT
+    from revoxel.asl.evaluation.baselines import BLURRED_FIT, FIT
     from revoxel.core.report import fact_table
 
     phantom = plan.recipe.phantom

@@ -32,7 +32,7 @@ from revoxel.core.reasons import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from revoxel.asl.quantify import QuantifySettings, ScanPlan
+    from revoxel.asl.quantification.quantify import QuantifySettings, ScanPlan
 
 MethodOption = Annotated[
     Literal["fit", "network", "auto"],
@@ -87,10 +87,10 @@ def quantify(
     Example: revoxel asl quantify dm.nii.gz --already-subtracted --m0 m0.nii.gz --plds-ms 500,1000,1500,2000
     --labelling-durations-ms 1800 -o out/
     """
-    from revoxel.asl.fit import FitSettings
-    from revoxel.asl.methods import Method, MethodChoice
-    from revoxel.asl.quantify import QuantifySettings
-    from revoxel.asl.stated import Stated
+    from revoxel.asl.fitting.fit import FitSettings
+    from revoxel.asl.quantification.methods import Method, MethodChoice
+    from revoxel.asl.quantification.quantify import QuantifySettings
+    from revoxel.asl.scans.stated import Stated
 
     settings = QuantifySettings(
         stated=Stated(
@@ -133,7 +133,7 @@ def _carry_out(
 ) -> None:
     from rich.console import Console
 
-    from revoxel.asl.quantify import find_groups, plan_scan, quantify_scan
+    from revoxel.asl.quantification.quantify import find_groups, plan_scan, quantify_scan
     from revoxel.core.compute import set_threads
 
     set_threads(threads)
@@ -185,7 +185,7 @@ def _show_plan(console: Any, plan: ScanPlan) -> None:
 
 
 def _show(console: Any, stem: str, record: Mapping[str, Any]) -> None:
-    from revoxel.asl.report import facts_of, number_rows
+    from revoxel.asl.quantification.report import facts_of, number_rows
     from revoxel.core.report import fact_table, number_table
 
     table = number_rows(record)

@@ -42,11 +42,11 @@ def simulate(
     """
     from rich.console import Console
 
-    from revoxel.asl.noise import AslNoise
-    from revoxel.asl.phantom import PhantomConfig
-    from revoxel.asl.physics_range import PhysicsRange
     from revoxel.asl.protocol import AslProtocol
-    from revoxel.asl.simulated_folder import FolderRecipe, refuse_filled, write_folder
+    from revoxel.asl.simulation.noise import AslNoise
+    from revoxel.asl.simulation.phantom import PhantomConfig
+    from revoxel.asl.simulation.physics_range import PhysicsRange
+    from revoxel.asl.simulation.simulated_folder import FolderRecipe, refuse_filled, write_folder
     from revoxel.core.compute import set_threads
     from revoxel.core.report import fact_table
 

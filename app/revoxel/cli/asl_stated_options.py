@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from revoxel.asl.series import Labelling
+from revoxel.asl.scans.series import Labelling
 
 STATED = "Facts about the scan (instead of its sidecar)"
 

@@ -44,7 +44,7 @@ def train(
 
     Example: revoxel asl train --cfg configs/asl/production_v2.yaml --budget 1h -o out/production
     """
-    from revoxel.asl.configuration import default_sections, read_sections, train_network
+    from revoxel.asl.learning.configuration import default_sections, read_sections, train_network
     from revoxel.core.compute import resolve_device, set_threads
 
     sections = read_sections(cfg) if cfg else default_sections()
@@ -68,7 +68,7 @@ def train(
 def _show_plan(sections: dict[str, Any], folders: list[Path], values: dict[str, Any]) -> None:
     import yaml
 
-    from revoxel.asl.models import build_network
+    from revoxel.asl.network.models import build_network
 
     network = build_network(sections["network"]["model"], sections["network"]["arguments"])
     n_weights = sum(part.numel() for part in network.parameters())

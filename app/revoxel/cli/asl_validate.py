@@ -37,10 +37,10 @@ def validate(
     """
     from rich.console import Console
 
-    from revoxel.asl.held_out import ScanRecipe
-    from revoxel.asl.inference import InferenceOptions
-    from revoxel.asl.phantom import PhantomConfig
-    from revoxel.asl.validation import ValidationSettings, validate, write_metrics
+    from revoxel.asl.evaluation.held_out import ScanRecipe
+    from revoxel.asl.evaluation.validation import ValidationSettings, validate, write_metrics
+    from revoxel.asl.network.inference import InferenceOptions
+    from revoxel.asl.simulation.phantom import PhantomConfig
     from revoxel.cli.asl_parsing import parse_numbers
     from revoxel.core.compute import set_threads
     from revoxel.core.report import number_table

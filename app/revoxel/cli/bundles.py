@@ -67,7 +67,7 @@ def adopt(
     from revoxel.core.bundles import bundle_folder
 
     if wanted_protocol(bundle_folder(name))["system"] == "asl":
-        from revoxel.asl.models import adopt_checkpoint
+        from revoxel.asl.network.models import adopt_checkpoint
     else:
         from revoxel.sagnef.gates import adopt_checkpoint
     typer.echo(f"wrote {adopt_checkpoint(name, checkpoint, overwrite=overwrite)}")

@@ -1,0 +1,1 @@
+"""Experiments at equal budget, and what they show."""

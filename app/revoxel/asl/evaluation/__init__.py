@@ -1,0 +1,1 @@
+"""Scores over one and the same set of voxels for every method."""

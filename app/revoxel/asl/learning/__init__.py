@@ -1,0 +1,1 @@
+"""How the networks learn: slices, schedules, first steps, tuning, and the configuration of it all."""

@@ -1,0 +1,1 @@
+"""Networks from difference images to maps with standard deviations, their loss, and their use."""

@@ -1,0 +1,101 @@
+"""Names of the results, and writing them so that all appear together or none does."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from revoxel.asl.quantification.estimation import Estimate
+
+UNITS = {"cbf": "ml/100g/min", "att": "ms"}
+
+
+@dataclass(frozen=True)
+class AslPaths:
+    """Where the results of a scan lie.
+
+    Args:
+        folder: Output folder.
+        stem: Name of the scan, such as `sub-01`.
+    """
+
+    folder: Path
+    stem: str
+
+    def file(self, name: str) -> Path:
+        """A map.
+
+        Args:
+            name: Such as `cbf` or `desc-sd_att`.
+        """
+        return self.folder / f"{self.stem}_{name}.nii.gz"
+
+    @property
+    def record(self) -> Path:
+        """What was done and found."""
+        return self.folder / f"{self.stem}_asl.json"
+
+    @property
+    def picture(self) -> Path:
+        """Maps at a glance."""
+        return self.folder / f"{self.stem}_asl.png"
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / f"{self.stem}_asl.html"
+
+    def existing(self) -> list[Path]:
+        """Results that lie there already, whoever made them."""
+        maps = [self.file(name) for name in _MAPS]
+        return [path for path in (*maps, self.picture, self.page, self.record) if path.exists()]
+
+
+_MAPS = ("cbf", "att", "desc-sd_cbf", "desc-sd_att", "desc-fit_cbf", "desc-fit_att", "desc-bound_mask")
+
+
+def map_files(estimate: Estimate) -> dict[str, NDArray[np.float32]]:
+    """Maps by the ending of their file's name; only those that the scan could tell.
+
+    Args:
+        estimate: Of a scan.
+    """
+    maps, fit = estimate.maps, estimate.fit
+    bounds = None if fit.att is None else estimate.at_bound.astype(np.float32)
+    told = (maps.cbf, maps.att, maps.cbf_sd, maps.att_sd, fit.cbf, fit.att, bounds)
+    return {name: values for name, values in zip(_MAPS, told, strict=True) if values is not None}
+
+
+@contextmanager
+def all_or_nothing(paths: AslPaths) -> Iterator[AslPaths]:
+    """Paths in a hidden folder beside the targets; what the block wrote is moved at its end, the record last.
+
+    Args:
+        paths: Targets; what exists is replaced.
+
+    Yields:
+        Where to write.
+
+    Raises:
+        OSError: If the folder cannot be made or written to.
+    """
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=paths.folder, prefix=f".{paths.stem}.") as folder:
+        staged = replace(paths, folder=Path(folder))
+        yield staged
+        made = sorted(Path(folder).iterdir(), key=lambda file: file.name == paths.record.name)
+        # The old record goes first: files without a record are seen to be incomplete.
+        for old in reversed(paths.existing()):
+            old.unlink()
+        for file in made:
+            file.replace(paths.folder / file.name)
