@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
+from pydoc import locate
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.bundle_checks import quiet_monai
@@ -39,13 +41,26 @@ def export_network(
 
     Raises:
         FileExistsError: If the target exists and `overwrite` is off.
+        ValueError: If the network's class says by `no_export` why no trace of it would be right.
     """
+    _check_exportable(folder)
     with quiet_monai(), atomic_path(target, overwrite=overwrite) as partial:
         if export_format is ExportFormat.onnx:
             _export_onnx(folder, partial)
         else:
             _export_torchscript(folder, partial)
     return target
+
+
+def _check_exportable(folder: Path) -> None:
+    inference = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))
+    reason = getattr(locate(inference["network_def"]["_target_"]), "no_export", "")
+    if reason:
+        msg = (
+            f"{folder.name} must have a network that does the same for every image, got one that {reason}; "
+            "leave out --onnx and --torchscript and load the bundle in PyTorch."
+        )
+        raise ValueError(msg)
 
 
 def _export_onnx(folder: Path, target: Path) -> None:

@@ -25,7 +25,8 @@ from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.asl.simulation.simulated_scans import JOINT_PROTOCOL
 from revoxel.cli.bundles import app
 from revoxel.core.bundle_checks import check_fit, check_metadata
-from revoxel.core.bundles import METADATA, WEIGHTS, bundles_root, configs_root
+from revoxel.core.bundle_export import ExportFormat, export_network
+from revoxel.core.bundles import METADATA, WEIGHTS, bundle_folder, bundles_root, configs_root
 
 NAMES = ["asl_cbf_att", "asl_cbf_att_any"]
 CONFIGS = configs_root() / "asl"
@@ -113,6 +114,14 @@ def test_bundle_network_is_the_network_with_its_input() -> None:
 
 
 KEYS = yaml.safe_load((CONFIGS / "model_configuration_keys.yaml").read_text())
+
+
+@pytest.mark.parametrize("export_format", ExportFormat)
+def test_network_that_fits_inside_is_not_exported(export_format: ExportFormat, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with pytest.raises(ValueError, match="fit inside; leave out --onnx"):
+        export_network(bundle_folder("asl_cbf_att"), target, export_format)
+    assert not target.exists()
 
 
 def test_table_and_model_configuration_have_the_same_keys() -> None:

@@ -34,7 +34,12 @@ class AslBundleNet(nn.Module):
         protocol: Delays of the channels.
         physics: Constants of the scan.
         sigma: Noise of the difference images in units of M0; estimated for every slice if not given.
+
+    Attributes:
+        no_export: Why no trace of one image serves another.
     """
+
+    no_export = "searches for each voxel's fit inside"
 
     def __init__(
         self,
