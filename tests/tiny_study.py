@@ -10,6 +10,11 @@ from scipy import ndimage
 
 BLURS = {"BSPLINE": 2.1, "ECLARE": 1.0, "SMORE": 0.8, "UNIRES": 1.4}
 SEPARATION = 5
+TINY = """
+patch: {patch_size: [16, 16, 16], stride: [8, 8, 8], patches_per_volume: 1}
+network: {wf: 8}
+train: {epochs: 1}
+"""
 
 
 def write_study(folder: Path, side: int = 32) -> Path:
@@ -21,6 +26,19 @@ def write_study(folder: Path, side: int = 32) -> Path:
     path = folder / "manifest.json"
     path.write_text(json.dumps(content))
     return path
+
+
+def write_broken_campaign(folder: Path) -> None:
+    """Two folds and `tiny.yaml`; p3, which only fold1 trains on, has a cut-off volume, whole in `kept`."""
+    manifest = write_study(folder, side=20)
+    content = json.loads(manifest.read_text())
+    shared = {"val": ["p1"], "test": ["p2"]}
+    content["folds"] = [{"name": f"fold{n}", "train": [f"p{3 * n}"], **shared} for n in (0, 1)]
+    manifest.write_text(json.dumps(content))
+    (folder / "tiny.yaml").write_text(TINY)
+    broken = folder / "p3_SR-SMORE.nii.gz"
+    (folder / "kept").write_bytes(broken.read_bytes())
+    broken.write_bytes(broken.read_bytes()[:900])
 
 
 def _write_case(folder: Path, name: str, axis: int, side: int, rng: np.random.Generator) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,26 +14,13 @@ import tiny_study
 from revoxel.cli.main import app
 
 MODEL = "5mm/model_data/t1c"
-TINY = """
-patch: {patch_size: [16, 16, 16], stride: [8, 8, 8], patches_per_volume: 1}
-network: {wf: 8}
-train: {epochs: 1}
-"""
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with two folds; p3, which only fold1 trains on, has a broken volume."""
     folder = tmp_path_factory.mktemp("study")
-    manifest = tiny_study.write_study(folder, side=20)
-    content = json.loads(manifest.read_text())
-    shared = {"val": ["p1"], "test": ["p2"]}
-    content["folds"] = [{"name": f"fold{n}", "train": [f"p{3 * n}"], **shared} for n in (0, 1)]
-    manifest.write_text(json.dumps(content))
-    (folder / "tiny.yaml").write_text(TINY)
-    broken = folder / "p3_SR-SMORE.nii.gz"
-    (folder / "kept").write_bytes(broken.read_bytes())
-    broken.write_bytes(broken.read_bytes()[:900])
+    tiny_study.write_broken_campaign(folder)
     return folder
 
 

@@ -21,25 +21,12 @@ from revoxel.core.configuration import TABLE
 from revoxel.sagnef.campaign.plan import CampaignSettings, PlannedModel, plan_campaign
 from revoxel.sagnef.campaign.run import distributed_command, run_model
 
-TINY = """
-patch: {patch_size: [16, 16, 16], stride: [8, 8, 8], patches_per_volume: 1}
-network: {wf: 8}
-train: {epochs: 1}
-"""
-
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folds, of which the second trains on a damaged volume."""
     folder = tmp_path_factory.mktemp("study")
-    manifest = tiny_study.write_study(folder, side=20)
-    content = json.loads(manifest.read_text())
-    shared = {"val": ["p1"], "test": ["p2"]}
-    content["folds"] = [{"name": f"fold{n}", "train": [f"p{3 * n}"], **shared} for n in (0, 1)]
-    manifest.write_text(json.dumps(content))
-    (folder / "tiny.yaml").write_text(TINY)
-    broken = folder / "p3_SR-SMORE.nii.gz"
-    broken.write_bytes(broken.read_bytes()[:900])
+    tiny_study.write_broken_campaign(folder)
     return folder
 
 
