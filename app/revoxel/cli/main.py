@@ -46,6 +46,7 @@ VERBS = (
     Verb("evaluate", MODELS, "Score a gate beside every baseline on the test patients of a fold."),
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
     Verb("asl", SYSTEMS, "Perfusion: control/label pairs in, CBF and ATT maps out."),
+    Verb("ct", SYSTEMS, "CT refinement: coarse CT in, finer or sharper CT out, in HU."),
 )
 
 EPILOG = """

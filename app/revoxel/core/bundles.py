@@ -1,9 +1,10 @@
 """Bundles are generated: a base graph and a small overlay per variant become self-contained folders.
 
-Sources of a system lie in `configs/<system>/`: `base_<graph>.yaml` (graph = train, evaluate, inference,
-metadata, multi_gpu_train), `overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and
-`metadata`, `card.md`, `data_license.txt`, `logging.conf` and, where there is one, `model_configuration.yaml`
-with the defaults; `figures/<bundle>.md` holds the table measured with a bundle's weights.
+Sources of a family of models lie in one folder below `configs/`, such as `asl/` or `ct/upsampler/`:
+`base_<graph>.yaml` (graph = train, evaluate, inference, metadata, multi_gpu_train),
+`overlays/<bundle>.yaml` with the sections `configs` (values of every graph) and `metadata`, `card.md`,
+`data_license.txt`, `logging.conf` and, where there is one, `model_configuration.yaml` with the defaults;
+`figures/<bundle>.md` holds the table measured with a bundle's weights.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def bundle_sources(configs: Path) -> list[BundleSource]:
     Args:
         configs: the `configs` folder of a checkout.
     """
-    overlays = sorted(configs.glob("*/overlays/*.yaml"))
+    overlays = sorted(configs.rglob("overlays/*.yaml"))
     return [BundleSource(path.stem, path, path.parents[1]) for path in overlays]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,13 @@ import torch
 from revoxel.core.geometry import resample
 from revoxel.core.provenance import write_sidecar
 from revoxel.core.report import Panel, PanelKind, SliceFigure, fact_table, number_table, save_figure
+from revoxel.core.staging import all_or_nothing
 from revoxel.core.volumes import RESEARCH_USE, write_volume
 from revoxel.sagnef.mixtures import dominant_expert, weight_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from rich.table import Table
@@ -104,7 +104,9 @@ def save_fusion(
         OSError: If a file cannot be written; nothing is left behind.
     """
     weights = torch.from_numpy(fused.weights)[None]
-    with _all_or_nothing(paths, overwrite=overwrite) as staged:
+    prepare_folder(paths, overwrite=overwrite)
+    with all_or_nothing(paths.folder, paths.record.name) as folder:
+        staged = replace(paths, folder=folder)
         write_volume(staged.fused, fused.volume, stack.grid)
         write_volume(staged.weights, np.moveaxis(fused.weights, 0, -1), stack.grid)
         write_volume(staged.dominant, _map_of(dominant_expert(weights)), stack.grid)
@@ -229,14 +231,3 @@ def _sizes(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
 
 def _map_of(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor[0, 0].numpy().astype(np.float32)
-
-
-@contextmanager
-def _all_or_nothing(paths: OutputPaths, *, overwrite: bool) -> Iterator[OutputPaths]:
-    """Paths in a hidden folder beside the targets; what was written there is moved at the end."""
-    prepare_folder(paths, overwrite=overwrite)
-    with TemporaryDirectory(dir=paths.folder, prefix=f".{paths.stem}.") as folder:
-        staged = replace(paths, folder=Path(folder))
-        yield staged
-        for source, target in zip(staged.fusion_files(), paths.fusion_files(), strict=True):
-            source.replace(target)

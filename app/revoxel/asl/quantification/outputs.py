@@ -1,18 +1,14 @@
-"""Names of the results, and writing them so that all appear together or none does."""
+"""Names of the results of a scan."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from revoxel.asl.quantification.estimation import Estimate
@@ -74,28 +70,3 @@ def map_files(estimate: Estimate) -> dict[str, NDArray[np.float32]]:
     bounds = None if fit.att is None else estimate.at_bound.astype(np.float32)
     told = (maps.cbf, maps.att, maps.cbf_sd, maps.att_sd, fit.cbf, fit.att, bounds)
     return {name: values for name, values in zip(_MAPS, told, strict=True) if values is not None}
-
-
-@contextmanager
-def all_or_nothing(paths: AslPaths) -> Iterator[AslPaths]:
-    """Paths in a hidden folder beside the targets; what the block wrote is moved at its end, the record last.
-
-    Args:
-        paths: Targets; what exists is replaced.
-
-    Yields:
-        Where to write.
-
-    Raises:
-        OSError: If the folder cannot be made or written to.
-    """
-    paths.folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=paths.folder, prefix=f".{paths.stem}.") as folder:
-        staged = replace(paths, folder=Path(folder))
-        yield staged
-        made = sorted(Path(folder).iterdir(), key=lambda file: file.name == paths.record.name)
-        # The old record goes first: files without a record are seen to be incomplete.
-        for old in reversed(paths.existing()):
-            old.unlink()
-        for file in made:
-            file.replace(paths.folder / file.name)

@@ -14,7 +14,7 @@ from revoxel.asl.fitting.fit import FitSettings
 from revoxel.asl.quantification.findings import grey_white_ratio, region_table, tissue_regions, warnings_of
 from revoxel.asl.quantification.map_transforms import FitAsld, SaveAslMapsd, StackAslChannelsd
 from revoxel.asl.quantification.methods import Chosen, MethodChoice, choose
-from revoxel.asl.quantification.outputs import UNITS, AslPaths, all_or_nothing, map_files
+from revoxel.asl.quantification.outputs import UNITS, AslPaths, map_files
 from revoxel.asl.quantification.picture import draw_maps, save_picture
 from revoxel.asl.quantification.report import write_page
 from revoxel.asl.scans.bids import ScanGroup, find_asl_files, find_m0, find_tissue, group_scans
@@ -34,6 +34,7 @@ from revoxel.asl.scans.transforms import (
 from revoxel.core.geometry import resample
 from revoxel.core.meta_images import grid_of
 from revoxel.core.provenance import read_sidecar, sha256_of, write_sidecar
+from revoxel.core.staging import all_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -236,7 +237,8 @@ def quantify_scan(plan: ScanPlan, settings: QuantifySettings, progress: Progress
     record = _record(plan, chosen, item, _regions(plan, item, grid))
     record["seconds"] = round(time.perf_counter() - start, 2)
     report("save", 0.0)
-    with all_or_nothing(plan.paths) as staged:
+    with all_or_nothing(plan.paths.folder, plan.paths.record.name, plan.paths.existing()) as folder:
+        staged = AslPaths(folder, plan.paths.stem)
         SaveAslMapsd(staged)(item)
         _illustrate(staged, item, record, grid)
         write_sidecar(staged.record, record)

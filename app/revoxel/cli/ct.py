@@ -1,0 +1,17 @@
+"""`revoxel ct`: coarse CT to finer CT; one verb per module `revoxel.cli.ct_<verb>`.
+
+A verb is a plain typed function with heavy imports inside; it registers itself by an import and a line below.
+"""
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="CT refinement: coarse CT in, finer or sharper CT out, in HU and consistent with its input.",
+)
+
+
+@app.callback()
+def ct() -> None:
+    """CT refinement: coarse CT in, finer or sharper CT out, in HU and consistent with its input."""
