@@ -411,3 +411,16 @@ def test_real_scans_are_read_with_their_spacing(data_path):
         assert max(volume.grid.spacing_mm) == pytest.approx(spacing, abs=1e-3)
     volume = read_volume(data_path("mri/misc/M2208_T2w.nii.gz"))
     assert volume.data.dtype == np.float32
+
+
+def test_whole_numbers_are_rounded_and_stored_unscaled(tmp_path, data, grid):
+    path = write_volume(tmp_path / "hu.nii.gz", data, grid, dtype=np.int16)
+    stored = nibabel.load(path)
+    assert stored.get_data_dtype() == np.int16
+    np.testing.assert_array_equal(np.asarray(stored.dataobj), np.rint(data))
+
+
+def test_values_that_do_not_fit_whole_numbers_are_refused_not_wrapped(tmp_path, data, grid):
+    with pytest.raises(ValueError, match=r"must fit int16 \(-32768 to 32767\), got .*32768"):
+        write_volume(tmp_path / "hu.nii.gz", np.where(data > 100, 32768.0, data), grid, dtype=np.int16)
+    assert not list(tmp_path.iterdir())

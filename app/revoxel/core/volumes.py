@@ -137,8 +137,9 @@ def write_volume(
     *,
     overwrite: bool = False,
     description: str = RESEARCH_USE,
+    dtype: type[np.generic] = np.float32,
 ) -> Path:
-    """Write a float32 NIfTI file, whole or not at all.
+    """Write a NIfTI file, whole or not at all.
 
     Args:
         path: `.nii` or `.nii.gz`; missing folders are made.
@@ -146,6 +147,7 @@ def write_volume(
         grid: Its voxel grid.
         overwrite: Replace a file that exists.
         description: Text for the header, cut at 79 bytes.
+        dtype: Type of the voxels in the file; values are rounded for whole numbers.
 
     Returns:
         `path`.
@@ -153,7 +155,7 @@ def write_volume(
     Raises:
         FileExistsError: If `path` exists and `overwrite` is false.
         OSError: If it cannot be written; nothing is left behind.
-        ValueError: If `path` is not NIfTI, or `data` does not fit the grid or is not finite.
+        ValueError: If `path` is not NIfTI, or `data` does not fit the grid or `dtype` or is not finite.
     """
     path = Path(path)
     if not path.name.lower().endswith(NIFTI_SUFFIXES):
@@ -168,7 +170,7 @@ def write_volume(
     if not np.isfinite(values).all():
         msg = f"data for {path} must be finite, got NaN or infinity; this is a defect of the step before."
         raise ValueError(msg)
-    image = nibabel.Nifti1Image(values, grid.affine)
+    image = nibabel.Nifti1Image(_stored_as(values, dtype, path), grid.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.affine, code="scanner")
     image.set_qform(grid.affine, code="scanner")
@@ -176,6 +178,20 @@ def write_volume(
     with atomic_path(path, overwrite=overwrite) as temporary:
         nibabel.save(image, temporary)
     return path
+
+
+def _stored_as(values: NDArray[np.float32], dtype: type[np.generic], path: Path) -> NDArray[Any]:
+    """Values in the file's type; never wrapped round its ends."""
+    if not issubclass(dtype, np.integer):
+        return values.astype(dtype, copy=False)
+    limits, whole = np.iinfo(dtype), np.rint(values)
+    if whole.min() < limits.min or whole.max() > limits.max:
+        msg = (
+            f"data for {path} must fit {limits.dtype} ({limits.min} to {limits.max}), got {whole.min():g} to "
+            f"{whole.max():g}; clip it or scale it first."
+        )
+        raise ValueError(msg)
+    return whole.astype(dtype)
 
 
 @contextmanager
