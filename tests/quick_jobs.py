@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from revoxel.cohort.plan import Task, VerbSettings
-from revoxel.cohort.verbs import carry_out
+from revoxel.cohort.engine import Job
+from revoxel.cohort.workload import Workload
+from revoxel.cohort.workspace import workspace
 
 
 def double(number: int) -> int:
@@ -38,15 +42,39 @@ def die_once(folder: str) -> str:
     return "second attempt"
 
 
-def wait_to_be_killed(task: Task, settings: VerbSettings) -> Any:
-    """Patient p1's task begins, leaves half a file, says which process it is in, and goes on for minutes."""
-    marker = settings.out / "pid"
-    if task.row.patient != "p1" or marker.exists():
-        return carry_out(task, settings)
-    work = settings.out / ".cohort" / "work" / f"{task.name}-begun"
-    work.mkdir(parents=True)
-    (work / "half.nii.gz").write_bytes(b"half")
-    marker.with_suffix(".new").write_text(str(os.getpid()))
-    marker.with_suffix(".new").rename(marker)
-    time.sleep(300)
+def wait_to_be_killed(out: Path, task: str, job: Job) -> Any:
+    """Begin a task, leave half a file, tell the process and go on for minutes; the next time, do it."""
+    marker = out / "pid"
+    if marker.exists():
+        return job.function(*job.arguments)
+    with workspace(out, task) as work:
+        (work / "half.nii.gz").write_bytes(b"half")
+        marker.with_suffix(".new").write_text(str(os.getpid()))
+        marker.with_suffix(".new").rename(marker)
+        time.sleep(300)
     raise RuntimeError("nobody killed this worker")
+
+
+def deadly(workload: Workload, task: str) -> Workload:
+    """A workload of which one task waits to be killed at its first attempt."""
+    pieces = [
+        replace(piece, job=Job(task, wait_to_be_killed, (workload.out, task, piece.job)))
+        if piece.name == task
+        else piece
+        for piece in workload.pieces
+    ]
+    return replace(workload, pieces=tuple(pieces))
+
+
+def kill_who_says_so(out: Path) -> threading.Thread:
+    """SIGKILL the process that `wait_to_be_killed` names."""
+
+    def watch() -> None:
+        limit = time.monotonic() + 300
+        while not (out / "pid").exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        os.kill(int((out / "pid").read_text()), signal.SIGKILL)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread

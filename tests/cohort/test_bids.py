@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from quick_experts import quick_experts, write_expert_files, write_thick_scan
 from revoxel.cli.main import app
-from revoxel.cohort.keep import describe_derivatives
-from revoxel.cohort.places import Layout, bids_places, bids_root
+from revoxel.cohort.derivatives import Derivatives, describe_derivatives
+from revoxel.cohort.manifest_work import manifest_work
+from revoxel.cohort.places import Layout, bids_places
 from revoxel.cohort.plan import CohortPlan, Verb, VerbSettings, plan_cohort
 from revoxel.cohort.verbs import carry_out
 from revoxel.core.provenance import read_sidecar
@@ -59,7 +60,7 @@ def derivatives(dataset: Path) -> Path:
         patch.setattr(pipeline, "superresolve", partial(pipeline.superresolve, run=quick_experts))
         for task in plan.tasks:
             carry_out(task, plan.settings)
-    describe_derivatives(plan.settings.out, bids_root(plan.tasks[0].row.lr))
+    manifest_work(plan).begin()
     return plan.settings.out
 
 
@@ -115,7 +116,7 @@ def test_finished_tasks_are_known_and_changed_ones_say_why(dataset: Path, deriva
 
 def test_raw_dataset_is_never_taken_for_results(dataset: Path) -> None:
     with pytest.raises(ValueError, match="must not be a raw BIDS dataset"):
-        describe_derivatives(dataset, dataset)
+        describe_derivatives(dataset, dataset, Derivatives("Results", "Made by a test.\n"))
 
 
 def test_expert_volumes_have_names_of_their_own(dataset: Path, tmp_path: Path) -> None:

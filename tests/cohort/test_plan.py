@@ -13,8 +13,9 @@ import study_folder
 import tiny_study
 from revoxel.cohort import plan as plan_module
 from revoxel.cohort.ledger import Entry, Ledger, State
+from revoxel.cohort.manifest_work import manifest_work
 from revoxel.cohort.plan import Verb, VerbSettings, plan_cohort
-from revoxel.cohort.run import run_cohort
+from revoxel.cohort.run import run_workload
 from revoxel.cohort.verbs import carry_out
 from revoxel.core.manifest import load_manifest
 from revoxel.core.volumes import read_volume, write_volume
@@ -28,7 +29,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"cases": content["cases"][2:3], "folds": []}))
     task = plan_cohort(manifest, settings(folder / "out")).tasks[0]
-    assert carry_out(task, settings(folder / "out")).seconds > 0
+    carry_out(task, settings(folder / "out"))
     return manifest, folder / "out"
 
 
@@ -119,7 +120,9 @@ def test_experts_are_made_under_the_names_of_the_scan_and_entered_in_a_new_manif
         "sub-1-t1c_SR-BSPLINE.json",
         "sub-1-t1c_SR-BSPLINE.nii.gz",
     }
-    ledger = run_cohort(plan_cohort(manifest, wanted), None, Silence())  # nothing to do: no cluster
+    ledger = run_workload(
+        manifest_work(plan_cohort(manifest, wanted)), None, Silence()
+    )  # nothing to do: no cluster
     assert ledger.count(State.DONE) == 1
     filled = load_manifest(tmp_path / "out" / "manifest.json")
     assert filled.missing_files(filled.cases, need_truth=False) == []
@@ -128,7 +131,7 @@ def test_experts_are_made_under_the_names_of_the_scan_and_entered_in_a_new_manif
 
 
 def test_full_disk_is_told_by_the_account_and_stops_nothing(tmp_path: Path, caplog) -> None:
-    entry = Entry("s", "5mm", "t1c", "folder", "folder/record.json")
+    entry = Entry({"subject": "s"}, "folder", "folder/record.json")
     in_the_way = tmp_path / "file"
     in_the_way.touch()
     ledger = Ledger(in_the_way, {}, {"a": entry})

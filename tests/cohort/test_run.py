@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +13,10 @@ import quick_jobs
 import tiny_study
 from revoxel.cohort.cluster import ClusterSettings
 from revoxel.cohort.ledger import Ledger, State
+from revoxel.cohort.manifest_work import manifest_work
 from revoxel.cohort.plan import CohortPlan, Verb, VerbSettings, plan_cohort
-from revoxel.cohort.run import claimed, run_cohort
+from revoxel.cohort.run import run_workload
+from revoxel.cohort.workspace import claimed
 from revoxel.core.provenance import read_sidecar
 
 TWO_WORKERS = ClusterSettings(jobs=2, cores_per_worker=1, device="cpu")
@@ -52,26 +50,13 @@ def todo(planned: CohortPlan) -> dict[str, str]:
     return {task.row.subject: task.why for task in planned.tasks if task.why}
 
 
-def kill_who_says_so(marker: Path) -> threading.Thread:
-    """SIGKILL the process whose number appears in a file."""
-
-    def watch() -> None:
-        limit = time.monotonic() + 300
-        while not marker.exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        os.kill(int(marker.read_text()), signal.SIGKILL)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
-
-
 @pytest.mark.slow
 def test_killed_worker_costs_one_result_and_resuming_makes_only_that(study: Path, tmp_path: Path) -> None:
-    killer = kill_who_says_so(tmp_path / "pid")
+    killer = quick_jobs.kill_who_says_so(tmp_path)
     witness = Witness()
     once = replace(TWO_WORKERS, attempts=1)
-    ledger = run_cohort(plan(study, tmp_path), once, witness, quick_jobs.wait_to_be_killed)
+    work = quick_jobs.deadly(manifest_work(plan(study, tmp_path)), "p1_5mm_t1c")
+    ledger = run_workload(work, once, witness)
     killer.join(1)
     assert not killer.is_alive()
     assert witness.most_running == 2
@@ -92,7 +77,7 @@ def test_killed_worker_costs_one_result_and_resuming_makes_only_that(study: Path
     assert todo(again) == {"p1": "new"}
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*_sagnef.nii.gz")}
     assert len(kept) == 3
-    ledger = run_cohort(again, TWO_WORKERS, Witness())
+    ledger = run_workload(manifest_work(again), TWO_WORKERS, Witness())
     assert ledger.count(State.DONE) == 4
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list((tmp_path / "p1_5mm_t1c").iterdir())) == 6
@@ -108,8 +93,9 @@ def test_task_of_a_killed_worker_is_begun_again_and_a_damaged_scan_is_listed(
     (tmp_path / "p2_lr.nii.gz").write_bytes((tmp_path / "p2_lr.nii.gz").read_bytes()[:300])
     out = tmp_path / "out"
     out.mkdir()
-    killer = kill_who_says_so(out / "pid")
-    ledger = run_cohort(plan(study, out), TWO_WORKERS, Witness(), quick_jobs.wait_to_be_killed)
+    killer = quick_jobs.kill_who_says_so(out)
+    work = quick_jobs.deadly(manifest_work(plan(study, out)), "p1_5mm_t1c")
+    ledger = run_workload(work, TWO_WORKERS, Witness())
     assert not killer.is_alive()
     assert set(ledger.failed()) == {"p2_5mm_t1c"}
     assert "p2_lr.nii.gz must be a readable image" in ledger.failed()["p2_5mm_t1c"].reason

@@ -32,7 +32,7 @@ from revoxel.core.reasons import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from revoxel.asl.quantification.quantify import QuantifySettings, ScanPlan
+    from revoxel.asl.quantification.planning import QuantifySettings, ScanPlan
 
 MethodOption = Annotated[
     Literal["fit", "network", "auto"],
@@ -89,7 +89,7 @@ def quantify(
     """
     from revoxel.asl.fitting.fit import FitSettings
     from revoxel.asl.quantification.methods import Method, MethodChoice
-    from revoxel.asl.quantification.quantify import QuantifySettings
+    from revoxel.asl.quantification.planning import QuantifySettings
     from revoxel.asl.scans.stated import Stated
 
     settings = QuantifySettings(
@@ -133,7 +133,8 @@ def _carry_out(
 ) -> None:
     from rich.console import Console
 
-    from revoxel.asl.quantification.quantify import find_groups, plan_scan, quantify_scan
+    from revoxel.asl.quantification.planning import find_groups, plan_scan
+    from revoxel.asl.quantification.quantify import quantify_scan
     from revoxel.core.compute import set_threads
 
     set_threads(threads)
@@ -145,7 +146,7 @@ def _carry_out(
             plan = plan_scan(group, out, settings)
             if dry_run:
                 _show_plan(console, plan)
-            elif plan.done:
+            elif not plan.why and not settings.overwrite:
                 console.print(
                     f"{escape(group.stem)}: done before, kept ({plan.paths.record})", soft_wrap=True
                 )
@@ -178,7 +179,7 @@ def _show_plan(console: Any, plan: ScanPlan) -> None:
             {delay for delay, kind in zip(one.delays, one.volume_types, strict=True) if kind != "m0scan"}
         )
         facts[f"{one.labelling} delays"] = ", ".join(f"{delay.pld_ms:g}" for delay in delays) + " ms"
-    facts["result"] = f"{plan.paths.record.parent} ({'done before, kept' if plan.done else 'to be made'})"
+    facts["result"] = f"{plan.paths.record.parent} ({plan.why or 'done before'})"
     notes = [note for one in plan.series for note in one.notes]
     facts |= {f"warning {number}": text for number, text in enumerate(notes, start=1)}
     console.print(fact_table(f"Dry run: nothing is written for {plan.group.stem}", facts))

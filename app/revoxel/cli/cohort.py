@@ -1,4 +1,7 @@
-"""`revoxel cohort`: the verbs of one scan, for a thousand, on this machine or on a cluster."""
+"""`revoxel cohort`: the verbs of one scan, for a thousand, on this machine or on a cluster.
+
+A system without manifests has a command of its own, `revoxel.cli.cohort_<system>`, registered below.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from revoxel.cli.cluster_options import (
     path_of,
     stopped_tidily,
 )
-from revoxel.cli.errors import EXIT_CODE_INCOMPLETE
+from revoxel.cli.cohort_asl import asl
 from revoxel.cli.evaluate import LabelsOption, ModelDataOption, SeenOption, listed, plan_table, tell
 from revoxel.cli.manifest import (
     Job,
@@ -51,19 +54,17 @@ from revoxel.cli.options import (
 )
 from revoxel.cli.parsing import parse_choices, parse_profile, parse_voxel_mm
 from revoxel.cli.progress import stage_bars
+from revoxel.cli.workload import carry_out, show_end
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from revoxel.cohort.cluster import ClusterSettings
-    from revoxel.cohort.ledger import Ledger
-    from revoxel.cohort.plan import CohortPlan, VerbSettings
+    from revoxel.cohort.plan import VerbSettings
     from revoxel.sagnef.comparison.plan import EvaluationRequest
 
-_MOST_LINES = 20
 VERB = "What is done"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.command()(asl)
 
 VerbOption = Annotated[
     Literal["superresolve", "experts", "predict", "evaluate"],
@@ -85,7 +86,7 @@ CkptOption = Annotated[Path | None, typer.Option(help="Gate instead of the shipp
 
 @app.callback()
 def cohort() -> None:
-    """Many subjects: a manifest in, results for each row out, resumable, with an account of failures."""
+    """Many subjects: a manifest or a BIDS dataset in, results for each out; resumable, failures listed."""
 
 
 @app.command()
@@ -137,6 +138,7 @@ def run(
     Example: revoxel cohort run manifest.json -o derivatives/revoxel --scheduler slurm --queue short
     --walltime 04:00:00 --jobs 50 --memory 16GB
     """
+    from revoxel.cohort.manifest_work import manifest_work
     from revoxel.cohort.plan import plan_cohort
 
     refuse_foreign(context, verb)
@@ -149,7 +151,7 @@ def run(
         plan = plan_cohort(
             manifest, settings, layout=layout, overwrite=overwrite, progress=lambda s: progress("inputs", s)
         )
-    _carry_out(plan, cluster, dry_run=dry_run)
+    carry_out(manifest_work(plan), cluster, dry_run=dry_run)
 
 
 def _verb_settings(given: dict[str, Any], cluster: ClusterSettings) -> VerbSettings:
@@ -286,51 +288,4 @@ def _evaluate(request: EvaluationRequest, cluster: ClusterSettings, *, dry_run: 
     with stopped_tidily(), Board(console, f"evaluate: {request.manifest}") as board:
         evaluation, ledger = evaluate_cohort(plan, cluster, board)
     tell(console, plan, evaluation, save_evaluation(plan, evaluation, shlex.join(["revoxel", *sys.argv[1:]])))
-    _show_end(ledger, request.out, console)
-
-
-def _carry_out(plan: CohortPlan, cluster: ClusterSettings, *, dry_run: bool) -> None:
-    from rich.console import Console
-
-    from revoxel.cohort.board import Board
-    from revoxel.cohort.run import run_cohort
-
-    console = Console()
-    if dry_run:
-        _show_plan(plan, console)
-        return
-    with stopped_tidily(), Board(console, f"{plan.settings.verb}: {plan.path}") as board:
-        ledger = run_cohort(plan, cluster, board)
-    _show_end(ledger, plan.settings.out, console)
-
-
-def _show_plan(plan: CohortPlan, console: Console) -> None:
-    from revoxel.core.report import number_table
-
-    rows: dict[str, dict[str, float | str]] = {
-        task.name: {
-            "to do": "cannot run" if task.problem else ("run" if task.why else "-"),
-            "why": task.problem or task.why or "done before",
-            "folder": task.places.folder.as_posix(),
-        }
-        for task in plan.tasks
-    }
-    n_todo = sum(bool(task.why) for task in plan.tasks)
-    title = f"Dry run: {n_todo} of {len(plan.tasks)} tasks to do, nothing is written"
-    console.print(number_table(title, rows, first_column="task"))
-
-
-def _show_end(ledger: Ledger, out: Path, console: Console) -> None:
-    from revoxel.cohort.board import counts_line
-    from revoxel.cohort.ledger import COHORT_FILE, FAILURES_FILE
-
-    console.print(counts_line(ledger))
-    failed = ledger.failed()
-    for name, entry in list(failed.items())[:_MOST_LINES]:
-        typer.secho(f"failed: {name}: {entry.reason}", err=True, fg="red")
-    if len(failed) > _MOST_LINES:
-        typer.secho(f"and {len(failed) - _MOST_LINES} more", err=True, fg="red")
-    console.print(f"account  {out / COHORT_FILE}", soft_wrap=True)
-    if failed:
-        console.print(f"failures {out / FAILURES_FILE}", soft_wrap=True)
-        raise typer.Exit(EXIT_CODE_INCOMPLETE)
+    show_end(ledger, request.out, console)

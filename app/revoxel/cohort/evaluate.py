@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from revoxel.cohort.cluster import ClusterSettings
 from revoxel.cohort.engine import Job
 from revoxel.cohort.ledger import Entry, Ledger, State
-from revoxel.cohort.run import Orders, Watcher, carry_out_orders, claimed
+from revoxel.cohort.manifest_work import labels_of
+from revoxel.cohort.run import Orders, Watcher, carry_out_orders
+from revoxel.cohort.workspace import claimed
 from revoxel.core.compute import resolve_device, set_threads
 from revoxel.sagnef.comparison.plan import EvaluationPlan, EvaluationRequest, plan_evaluation
 from revoxel.sagnef.comparison.run import Evaluation, keep_statistics, run_evaluation
@@ -123,7 +125,7 @@ class _Work:
     def entries(self, parts: dict[str, tuple[Part, Case]], folder: str) -> dict[str, Entry]:
         """Entries of the account."""
         return {
-            name: Entry(case.subject, case.spacing.value, case.pulse.value, folder, self._record(name, case))
+            name: Entry(labels_of(case), folder, self._record(name, case))
             for name, (_, case) in parts.items()
         }
 

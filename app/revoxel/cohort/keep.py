@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revoxel import __version__
 from revoxel.cohort.places import bids_root
 from revoxel.cohort.plan import Task, done_record
 from revoxel.core.provenance import read_sidecar, write_sidecar
 from revoxel.core.volumes import NIFTI_SUFFIXES, RESEARCH_USE, atomic_path, volume_stem
-from revoxel.sagnef.study.paths import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +22,6 @@ _DESCRIPTIONS = {
     "dominant": "Index of the expert with the largest weight, in the order of Experts",
     "entropy": "Entropy of the experts' weights in nats",
 }
-# Names that BIDS has no place for; the validator passes over them.
-_BIDS_IGNORE = ("*.png", "cohort.json", "failures.csv", "manifest.json", ".cohort/")
-_BIDS_VERSION = "1.9.0"
 
 
 def keep_results(task: Task, out: Path, work: Path, seconds: float) -> None:
@@ -133,54 +128,3 @@ def _skull_stripped(scan: Path) -> bool:
 def _write(path: Path, record: Mapping[str, Any]) -> None:
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def describe_derivatives(out: Path, raw: Path | None) -> None:
-    """Write what makes a folder a BIDS derivative, where it is not there: description, .bidsignore, README.
-
-    Args:
-        out: Root of the derivatives.
-        raw: Root of the dataset that they were made from.
-
-    Raises:
-        ValueError: If the folder is a dataset of another kind.
-        OSError: If a file cannot be written.
-    """
-    known = out / "dataset_description.json"
-    if known.is_file() and read_sidecar(known).get("DatasetType") != "derivative":
-        msg = f"{out} must not be a raw BIDS dataset; give a folder such as derivatives/revoxel (-o)."
-        raise ValueError(msg)
-    link = {} if raw is None else {"DatasetLinks": {"raw": _relative_uri(raw, out)}}
-    description = {
-        "Name": "Revoxel: isotropic volumes from thick-slice MRI",
-        "BIDSVersion": _BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "Revoxel", "Version": __version__}],
-        **link,
-    }
-    texts = {
-        known.name: json.dumps(description, indent=2) + "\n",
-        ".bidsignore": "\n".join(_BIDS_IGNORE) + "\n",
-        "README.md": _README,
-    }
-    for name in (name for name in texts if not (out / name).exists()):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(texts[name], encoding="utf-8")
-
-
-def _relative_uri(raw: Path, out: Path) -> str:
-    whole = absolute(out)
-    if not whole.is_relative_to(raw):
-        return raw.as_uri()
-    return "/".join([".."] * len(whole.relative_to(raw).parts))
-
-
-_README = f"""# Revoxel derivatives
-
-Thick-slice scans, super-resolved: `_desc-sagnef_` is the fused isotropic volume, with its record in the
-JSON beside it; `_desc-weights_` holds the experts' weights per voxel, `_desc-dominant_` and
-`_desc-entropy_` are maps of them, and the others are the experts' own volumes. `cohort.json` lists what
-was run, `failures.csv` what failed and why.
-
-{RESEARCH_USE.capitalize()}.
-"""

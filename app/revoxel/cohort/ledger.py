@@ -16,13 +16,12 @@ from revoxel.core.provenance import write_sidecar
 from revoxel.core.volumes import atomic_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 logger = logging.getLogger(__name__)
 
 COHORT_FILE = "cohort.json"
 FAILURES_FILE = "failures.csv"
-_FAILURE_COLUMNS = ("subject", "spacing", "pulse", "reason")
 _WRITE_EVERY_S = 5.0
 
 
@@ -40,9 +39,7 @@ class Entry:
     """One task in the account.
 
     Args:
-        subject: Of the row.
-        spacing: Of the row.
-        pulse: Of the row.
+        labels: What it is about, such as subject, spacing and pulse.
         folder: Where its results lie, relative to the root of the results.
         record: The record of its result, relative too; None for verbs without one.
         state: How far it is.
@@ -50,9 +47,7 @@ class Entry:
         seconds: What it took.
     """
 
-    subject: str
-    spacing: str
-    pulse: str
+    labels: Mapping[str, str]
     folder: str
     record: str | None
     state: State = State.WAITING
@@ -123,21 +118,24 @@ class Ledger:
         try:
             write_sidecar(self.out / COHORT_FILE, {**self.facts, "tasks": tasks}, overwrite=True)
             with atomic_path(self.out / FAILURES_FILE, overwrite=True) as temporary:
-                temporary.write_text(_failures(self.failed()), encoding="utf-8")
+                temporary.write_text(_failures(self.entries.values()), encoding="utf-8")
         except OSError as error:
             logger.warning("the account of the run could not be written: %s", error)
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
     fields = asdict(entry)
+    fields = {**fields.pop("labels"), **fields}
     if entry.record is None or entry.state is not State.DONE:
         del fields["record"]
     return fields
 
 
-def _failures(entries: Mapping[str, Entry]) -> str:
+def _failures(entries: Collection[Entry]) -> str:
+    """One line per task that failed, under the names of the labels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_FAILURE_COLUMNS)
-    writer.writerows([getattr(entry, column) for column in _FAILURE_COLUMNS] for entry in entries.values())
+    writer.writerow([*next((entry.labels for entry in entries), ()), "reason"])
+    failed = (entry for entry in entries if entry.state is State.FAILED)
+    writer.writerows([*entry.labels.values(), entry.reason] for entry in failed)
     return text.getvalue()

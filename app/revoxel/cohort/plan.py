@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from revoxel import __version__
 from revoxel.cohort.places import Layout, Places, bids_places, is_bids, plain_places
+from revoxel.cohort.workspace import STATE_FOLDER
 from revoxel.core.bundles import WEIGHTS, bundles_root
 from revoxel.core.manifest import Case, Manifest, load_manifest
 from revoxel.core.provenance import read_sidecar, sha256_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from revoxel.core.pulses import Pulse, Spacing
 
-STATE_FOLDER = ".cohort"
 _HASHING_THREADS = 4
 
 

@@ -70,7 +70,8 @@ _NO_WORK: Mapping[str, State] = {"finished": State.DONE, "cannot run": State.FAI
 
 
 def _entry(model: PlannedModel) -> Entry:
-    entry = Entry(model.fold, model.spacing.value, model.pulse.value, str(model.folder), None)
+    labels = {"subject": model.fold, "spacing": model.spacing.value, "pulse": model.pulse.value}
+    entry = Entry(labels, str(model.folder), None)
     entry.state = _NO_WORK.get(model.steps(), State.WAITING)
     entry.reason = model.problem or model.steps()
     return entry

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from revoxel.cohort.keep import keep_results
-from revoxel.cohort.plan import STATE_FOLDER, Task, Verb, VerbSettings
+from revoxel.cohort.plan import Task, Verb, VerbSettings
+from revoxel.cohort.workspace import workspace
 from revoxel.core.compute import set_threads
 from revoxel.core.manifest import Manifest
 from revoxel.core.volumes import volume_stem
@@ -22,32 +20,15 @@ if TYPE_CHECKING:
 
     from revoxel.experts.profiles import SliceProfile
 
-WORK_FOLDER = "work"
 _KNOWN = 1.0
 
 
-@dataclass(frozen=True)
-class Made:
-    """What a task returns to the process that sent it.
-
-    Args:
-        seconds: Time in the worker.
-        warnings: What the record warns of.
-    """
-
-    seconds: float
-    warnings: tuple[str, ...] = ()
-
-
-def carry_out(task: Task, settings: VerbSettings) -> Made:
+def carry_out(task: Task, settings: VerbSettings) -> None:
     """Do one task, whole or not at all.
 
     Args:
         task: Scan, and names of the results.
         settings: What to do with it.
-
-    Returns:
-        What there is to tell.
 
     Raises:
         ValueError: If the scan cannot be used.
@@ -55,18 +36,12 @@ def carry_out(task: Task, settings: VerbSettings) -> Made:
     """
     start = time.perf_counter()
     set_threads(settings.threads)
-    work = settings.out / STATE_FOLDER / WORK_FOLDER / f"{task.name}-{uuid4().hex[:8]}"
-    work.mkdir(parents=True)
-    try:
-        warnings = _VERBS[settings.verb](task, settings, work)
-        seconds = round(time.perf_counter() - start, 1)
-        keep_results(task, settings.out, work, seconds)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return Made(seconds, warnings)
+    with workspace(settings.out, task.name) as work:
+        _VERBS[settings.verb](task, settings, work)
+        keep_results(task, settings.out, work, round(time.perf_counter() - start, 1))
 
 
-def _superresolve(task: Task, settings: VerbSettings, work: Path) -> tuple[str, ...]:
+def _superresolve(task: Task, settings: VerbSettings, work: Path) -> None:
     from revoxel.sagnef.pipeline import superresolve
     from revoxel.sagnef.planning import SuperresolveSettings
 
@@ -84,7 +59,7 @@ def _superresolve(task: Task, settings: VerbSettings, work: Path) -> tuple[str, 
         device=settings.device,
         seed=settings.seed,
     )
-    return tuple(superresolve(task.row.lr, work, wanted).record["warnings"])
+    superresolve(task.row.lr, work, wanted)
 
 
 def _known_profile(task: Task) -> SliceProfile | None:
@@ -92,7 +67,7 @@ def _known_profile(task: Task) -> SliceProfile | None:
     return profile_for_experts(task.row) if task.row.profile.confidence >= _KNOWN else None
 
 
-def _predict(task: Task, settings: VerbSettings, work: Path) -> tuple[str, ...]:
+def _predict(task: Task, settings: VerbSettings, work: Path) -> None:
     from revoxel.sagnef.predict import PredictRequest, predict
 
     request = PredictRequest(
@@ -108,10 +83,10 @@ def _predict(task: Task, settings: VerbSettings, work: Path) -> tuple[str, ...]:
         memory_gb=settings.memory_gb,
         device=settings.device,
     )
-    return tuple(predict(request).record["warnings"])
+    predict(request)
 
 
-def _experts(task: Task, settings: VerbSettings, work: Path) -> tuple[str, ...]:
+def _experts(task: Task, settings: VerbSettings, work: Path) -> None:
     from revoxel.sagnef.study.fill import FillSettings, run_row
 
     wanted = FillSettings(
@@ -127,10 +102,9 @@ def _experts(task: Task, settings: VerbSettings, work: Path) -> tuple[str, ...]:
         for file in (path, path.with_name(path.name.replace(".nii.gz", ".json"))):
             label = file.name[file.name.index("_SR-") :]
             file.rename(work / f"{volume_stem(task.row.lr)}{label}")
-    return ()
 
 
-_VERBS: Mapping[Verb, Callable[[Task, VerbSettings, Path], tuple[str, ...]]] = {
+_VERBS: Mapping[Verb, Callable[[Task, VerbSettings, Path], None]] = {
     Verb.SUPERRESOLVE: _superresolve,
     Verb.PREDICT: _predict,
     Verb.EXPERTS: _experts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ def all_or_nothing(target: Path, record: str, replaced: Iterable[Path] = ()) -> 
         target: Folder of the results, made if missing; files of the same names are replaced.
         record: Name of the file that vouches for the others: its old version goes first, its new one comes
             last, so that files without a record are known to be incomplete.
-        replaced: Older results that must not outlive the new ones.
+        replaced: Older results, files or folders, that must not outlive the new ones.
 
     Yields:
         Folder to write files to.
@@ -30,8 +31,27 @@ def all_or_nothing(target: Path, record: str, replaced: Iterable[Path] = ()) -> 
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target, prefix=".partial.") as hidden:
         yield Path(hidden)
-        made = sorted(Path(hidden).iterdir(), key=lambda file: file.name == record)
-        for old in (target / record, *replaced):
+        move_together(Path(hidden), target, record, replaced)
+
+
+def move_together(source: Path, target: Path, record: str, replaced: Iterable[Path] = ()) -> None:
+    """Move every file of a folder to another on the same file system, as `all_or_nothing` does.
+
+    Args:
+        source: Folder with files that are whole.
+        target: As of `all_or_nothing`.
+        record: Likewise.
+        replaced: Likewise.
+
+    Raises:
+        OSError: If a file cannot be moved; there is no record at the target then.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    made = sorted(source.iterdir(), key=lambda file: file.name == record)
+    for old in (target / record, *replaced):
+        if old.is_dir():
+            rmtree(old)
+        else:
             old.unlink(missing_ok=True)
-        for file in made:
-            file.replace(target / file.name)
+    for file in made:
+        file.replace(target / file.name)

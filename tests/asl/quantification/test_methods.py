@@ -13,7 +13,8 @@ from revoxel.asl.physics import AslPhysics
 from revoxel.asl.protocol import AslProtocol
 from revoxel.asl.quantification.estimation import SliceTimes
 from revoxel.asl.quantification.methods import Method, MethodChoice, choose
-from revoxel.asl.quantification.quantify import QuantifySettings, find_groups, plan_scan, quantify_scan
+from revoxel.asl.quantification.planning import QuantifySettings, find_groups, plan_scan
+from revoxel.asl.quantification.quantify import quantify_scan
 from revoxel.core.checkpoints import save_checkpoint
 
 JOINT = AslProtocol(PLDS_MS, 1800.0, PLDS_MS)

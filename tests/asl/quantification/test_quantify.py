@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from asl_scans import PLDS_MS, TinyScan, head, truth, write_image, write_joint
-from revoxel.asl.quantification.quantify import QuantifySettings, find_groups, plan_scan, quantify_scan
+from revoxel.asl.quantification.planning import QuantifySettings, find_groups, plan_scan
+from revoxel.asl.quantification.quantify import quantify_scan
 from revoxel.asl.scans.series import Labelling
 from revoxel.asl.scans.stated import Stated
 
@@ -82,9 +83,11 @@ def test_the_same_job_is_done_once_and_another_needs_overwrite(tmp_path):
     out = tmp_path / "out"
     run(tmp_path / "bids", out)
     (group,) = find_groups([tmp_path / "bids"])
-    assert plan_scan(group, out, QuantifySettings()).done
+    assert plan_scan(group, out, QuantifySettings()).why == ""
     other = Stated(alpha=0.7)
-    with pytest.raises(FileExistsError, match="made from other files or settings; pass --overwrite"):
+    with pytest.raises(
+        FileExistsError, match=r"not what is asked for \(settings changed: stated\); pass --overwrite"
+    ):
         plan_scan(group, out, QuantifySettings(stated=other))
     before = nibabel.load(out / "sub-01_cbf.nii.gz").get_fdata()
     run(tmp_path / "bids", out, stated=other, overwrite=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from revoxel.asl.protocol import AslProtocol
-from revoxel.asl.quantification.quantify import QuantifySettings, find_groups, plan_scan, quantify_scan
+from revoxel.asl.quantification.planning import QuantifySettings, find_groups, plan_scan
+from revoxel.asl.quantification.quantify import quantify_scan
 from revoxel.asl.simulation.noise import AslNoise
 from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.asl.simulation.physics_range import PhysicsRange

@@ -254,8 +254,11 @@ def group_scans(files: Iterable[Path], labelling: Labelling | None = None) -> li
 
 
 def _kind(file: Path) -> Labelling:
-    """Kind that the sidecar states; what is wrong with it is said when the scan is loaded."""
-    stated = str(asl_fields(file).get("ArterialSpinLabelingType", "")).upper()
+    """Kind that the sidecar states; what is wrong with it is said when the scan is planned."""
+    try:
+        stated = str(asl_fields(file).get("ArterialSpinLabelingType", "")).upper()
+    except (ValueError, OSError):
+        return Labelling.PCASL
     return Labelling(stated) if stated in set(Labelling) else Labelling.PCASL
 
 
