@@ -1,0 +1,1 @@
+"""Details for a coarse CT from two X-ray views: network, loss, bases, inference."""
