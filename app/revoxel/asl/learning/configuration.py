@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -109,21 +109,50 @@ def train_network(sections: Sections, folder: Path, **values: Any) -> Path:
         SystemExit: With one line, if the run cannot work.
         ValueError: If there is an unknown key.
     """
-    from monai.bundle import create_workflow
-
     from revoxel.asl.network.models import CALIBRATED
     from revoxel.core.bundle_checks import quiet_monai
 
-    bundle = bundle_folder(BUNDLE)
-    settings = training_values(sections, folder) | values
-    settings |= {"out_root": str(folder.parent), "run_name": folder.name}
     with quiet_monai():
-        workflow = create_workflow(
-            config_file=str(bundle / "configs" / "train.json"),
-            workflow_type="train",
-            bundle_root=str(bundle),
-            run_id="training",
-            **settings,
-        )
-        workflow.run()
+        _workflow(sections, folder, values).run()
     return folder / CALIBRATED
+
+
+def join_networks(sections: Sections, members: Sequence[Path], folder: Path, **values: Any) -> Path:
+    """Make one ensemble of trained networks, calibrated on the first one's validation slices.
+
+    Args:
+        sections: the configuration of all.
+        members: their folders.
+        folder: where the ensemble goes.
+        **values: the further values that they were trained with.
+
+    Returns:
+        Its weights, `model.pt`.
+
+    Raises:
+        FileNotFoundError: If a member is not trained.
+        ValueError: If the members are of different forms, or there is an unknown key.
+    """
+    from revoxel.asl.learning.ensemble import save_ensemble
+    from revoxel.asl.network.models import CALIBRATED
+    from revoxel.core.bundle_checks import quiet_monai
+
+    with quiet_monai():
+        parser = _workflow(sections, members[0], values).parser
+        bank = parser.get_parsed_content("validate#dataset")
+    return save_ensemble(members, bank, folder / CALIBRATED)
+
+
+def _workflow(sections: Sections, folder: Path, values: Mapping[str, Any]) -> Any:
+    from monai.bundle import create_workflow
+
+    bundle = bundle_folder(BUNDLE)
+    run = {"out_root": str(folder.parent), "run_name": folder.name}
+    settings = {**training_values(sections, folder), **values, **run}
+    return create_workflow(
+        config_file=str(bundle / "configs" / "train.json"),
+        workflow_type="train",
+        bundle_root=str(bundle),
+        run_id="training",
+        **settings,
+    )

@@ -11,7 +11,7 @@ from ignite.engine import Events
 
 from revoxel.asl.network.channels import LabelMap, split_targets
 from revoxel.asl.network.losses import AslLoss
-from revoxel.asl.network.models import CALIBRATED, SYSTEM, fill_asl_network, load_asl_model
+from revoxel.asl.network.models import CALIBRATED, SYSTEM, fill_asl_network, first_member, load_asl_model
 from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_weights
 from revoxel.core.handlers import LOSS_PARTS
 from revoxel.core.one_line import one_line_errors
@@ -110,7 +110,8 @@ def start_from(network: nn.Module, path: str | Path | None) -> None:
 
     Args:
         network: network before training.
-        path: checkpoint, or the run's folder for its best one; None does nothing.
+        path: checkpoint, or the run's folder for its best one; of an ensemble the first network; None does
+            nothing.
 
     Raises:
         SystemExit: With one line, if the file is missing or made for something else.
@@ -119,7 +120,7 @@ def start_from(network: nn.Module, path: str | Path | None) -> None:
         return
     with one_line_errors():
         source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
-        fill_asl_network(network, load_checkpoint(source, {"system": SYSTEM}))
+        fill_asl_network(network, first_member(load_checkpoint(source, {"system": SYSTEM})))
 
 
 def load_weights(network: nn.Module, path: str | Path, protocol: Mapping[str, Any]) -> None:
@@ -190,11 +191,20 @@ def calibrate_best(folder: str | Path, bank: SliceBank) -> Path:
     """
     with one_line_errors():
         model = load_asl_model(best_checkpoint(Path(folder)))
-        factors = calibration_factors(model.network, bank)
-        model.network.sd_factors.factors.copy_(factors)  # type: ignore[union-attr,operator]
-        cbf, att = factors.tolist()
-        logger.info("%s: standard deviations times %.3f (CBF), %.3f (ATT)", model.path.name, cbf, att)
+        calibrate(model.network, bank)
         return save_weights(Path(folder) / CALIBRATED, model.network.state_dict(), model.record)
+
+
+def calibrate(network: nn.Module, bank: SliceBank) -> None:
+    """Scale the standard deviations of a network so that they are right on average.
+
+    Args:
+        network: in evaluation mode; its factors are set.
+        bank: validation slices.
+    """
+    factors = calibration_factors(network, bank)
+    network.sd_factors.factors.copy_(factors)  # type: ignore[union-attr,operator]
+    logger.info("standard deviations times %.3f (CBF), %.3f (ATT)", *factors.tolist())
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from revoxel.asl.network.ensemble import MAPS
 from revoxel.asl.network.inputs import SliceData, network_input
 from revoxel.asl.network.models import build_network
 from revoxel.asl.physics import AslPhysics
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from revoxel.asl.protocol import AslProtocol
 
-#: Channels of the prediction.
-MAPS = ("cbf", "att", "cbf_sd", "att_sd")
 _CORE = "core."
 
 
@@ -34,6 +33,7 @@ class AslBundleNet(nn.Module):
         protocol: Delays of the channels.
         physics: Constants of the scan.
         sigma: Noise of the difference images in units of M0; estimated for every slice if not given.
+        members: Networks whose mean is taken.
 
     Attributes:
         no_export: Why no trace of one image serves another.
@@ -48,9 +48,10 @@ class AslBundleNet(nn.Module):
         protocol: AslProtocol,
         physics: AslPhysics | None = None,
         sigma: float | None = None,
+        members: int = 1,
     ) -> None:
         super().__init__()
-        self.core = build_network(model, arguments)
+        self.core = build_network(model, arguments, members)
         self.protocol, self.physics, self.sigma = protocol, physics or AslPhysics(), sigma
         self.register_state_dict_post_hook(_without_core)
         self.register_load_state_dict_pre_hook(_with_core)
