@@ -17,7 +17,17 @@ from torch.nn.functional import embedding_bag
 
 from revoxel.ct.xray.geometry import GeometryKind, View, XrayGeometry
 
-__all__ = ["GeometryKind", "View", "XrayGeometry", "attenuation_per_mm", "line_integrals", "project_views"]
+__all__ = [
+    "GeometryKind",
+    "View",
+    "XrayGeometry",
+    "attenuation_per_mm",
+    "hounsfield_of",
+    "lift",
+    "line_integrals",
+    "project_views",
+    "ray_lengths_mm",
+]
 
 WATER_PER_MM = 0.02
 Spacing = tuple[float, float, float]
@@ -33,6 +43,18 @@ def attenuation_per_mm(hu: Tensor) -> Tensor:
         Attenuation in 1/mm.
     """
     return (WATER_PER_MM * (1 + hu / 1000)).clamp(min=0)
+
+
+def hounsfield_of(attenuation_per_mm: Tensor) -> Tensor:
+    """Undo `attenuation_per_mm` where it did not clip.
+
+    Args:
+        attenuation_per_mm: Attenuation in 1/mm.
+
+    Returns:
+        HU of the same shape.
+    """
+    return 1000 * (attenuation_per_mm / WATER_PER_MM - 1)
 
 
 def line_integrals(attenuation: Tensor, spacing_mm: Spacing, geometry: XrayGeometry, view: View) -> Tensor:
@@ -111,6 +133,24 @@ def lift(
     if view is View.FRONTAL:
         lifted = lifted.transpose(2, 3)
     return lifted.expand(-1, -1, *shape)
+
+
+def ray_lengths_mm(
+    shape: tuple[int, int, int], spacing_mm: Spacing, geometry: XrayGeometry, view: View
+) -> Tensor:
+    """Way of each ray between the first and last face of the volume, as if it were endless sideways.
+
+    Args:
+        shape: Voxels along x, y, z.
+        spacing_mm: Voxel size along x, y, z.
+        geometry: Of source and detector.
+        view: Which one.
+
+    Returns:
+        `(row, column)` in mm, float64.
+    """
+    depth_mm = shape[view.depth_axis] * spacing_mm[view.depth_axis]
+    return _rays(shape, spacing_mm, geometry, view).obliquity() * depth_mm
 
 
 @dataclass(frozen=True)
