@@ -5,11 +5,14 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.ct_refine import refine
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="CT refinement: coarse CT in, finer or sharper CT out, in HU and consistent with its input.",
 )
+app.command()(refine)
 
 
 @app.callback()
