@@ -23,6 +23,8 @@ from revoxel.cli.asl_stated_options import (
     M0TrMsOption,
     PldsMsOption,
     T1BloodMsOption,
+    VsaslOption,
+    VsaslPldsMsOption,
 )
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE, EXPECTED
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
@@ -63,6 +65,8 @@ def quantify(
     plds_ms: PldsMsOption = "",
     labelling_durations_ms: LabellingDurationsMsOption = "",
     bolus_ms: BolusMsOption = None,
+    vsasl: VsaslOption = None,
+    vsasl_plds_ms: VsaslPldsMsOption = "",
     already_subtracted: AlreadySubtractedOption = False,
     label_first: LabelFirstOption = False,
     echo: EchoOption = None,
@@ -107,6 +111,8 @@ def quantify(
             alpha=alpha,
             alpha_vsasl=alpha_vsasl,
             alpha_bs=alpha_bs,
+            vsasl=vsasl,
+            vsasl_plds_ms=parse_numbers(vsasl_plds_ms, "--vsasl-plds-ms"),
         ),
         mask=mask,
         grey=gm,

@@ -114,8 +114,8 @@ def test_a_scan_is_quantified_by_a_network_beside_the_fit(network, tmp_path):
     estimate = result.item["estimate"]
     assert estimate.maps is not estimate.fit
     assert np.isfinite(estimate.maps.cbf).all()
-    assert plan_scan(group, tmp_path / "out", settings).done
-    with pytest.raises(FileExistsError, match="other files or settings"):
+    assert plan_scan(group, tmp_path / "out", settings).why == ""
+    with pytest.raises(FileExistsError, match="input changed: network 1"):
         plan_scan(group, tmp_path / "out", QuantifySettings())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from revoxel.asl.quantification.outputs import AslPaths
 from revoxel.asl.scans.bids import ScanGroup, find_asl_files, find_m0, find_tissue, group_scans
 from revoxel.asl.scans.images import image_shape
 from revoxel.asl.scans.metadata import describe
-from revoxel.asl.scans.series import AslSeries, M0Type
+from revoxel.asl.scans.series import AslSeries, Labelling, M0Type
 from revoxel.asl.scans.stated import Stated
 from revoxel.core.provenance import read_sidecar, sha256_of
 
@@ -89,14 +89,23 @@ def find_groups(inputs: Iterable[Path], stated: Stated | None = None) -> list[Sc
             raise FileNotFoundError(msg)
         files += find_asl_files(path) if path.is_dir() else [path]
     known = stated or Stated()
-    groups = group_scans(dict.fromkeys(files), known.labelling)
     if known.describes_one_scan and len(files) > 1:
         msg = (
             f"delays, durations and labelling can be stated for one scan, got {len(files)}; write them into "
-            "the sidecars, or quantify the scans one by one."
+            "the sidecars, quantify the scans one by one, or pass the VSASL scan of a pair by --vsasl."
         )
         raise ValueError(msg)
-    return groups
+    groups = group_scans(dict.fromkeys(files), known.labelling)
+    return groups if known.vsasl is None else [_with_vsasl(groups, known.vsasl)]
+
+
+def _with_vsasl(groups: list[ScanGroup], vsasl: Path) -> ScanGroup:
+    """The one scan of a user and the VSASL scan that is to be fitted with it."""
+    kinds = [kind for group in groups for kind in group.files]
+    if len(kinds) != 1 or kinds[0] is Labelling.VSASL:
+        msg = f"--vsasl must go with one PCASL, CASL or PASL scan, got {', '.join(kinds)}; give that one."
+        raise ValueError(msg)
+    return replace(groups[0], files={**groups[0].files, Labelling.VSASL: vsasl})
 
 
 def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPlan:
@@ -116,7 +125,10 @@ def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPl
         ValueError: If metadata are wrong; the message names the field and what to do.
     """
     stated = settings.stated
-    series = tuple(describe(path, image_shape(path, stated.echo), stated) for path in group.files.values())
+    series = tuple(
+        describe(path, image_shape(path, stated.echo), stated.about(kind))
+        for kind, path in group.files.items()
+    )
     inputs = _inputs(group, series, settings)
     paths = AslPaths(out, group.stem)
     if any(out.resolve() == file.resolve().parent for file in group.files.values()):
