@@ -5,6 +5,9 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.ct_drr import drr
+from revoxel.cli.ct_evaluate import evaluate
+from revoxel.cli.ct_prepare import prepare
 from revoxel.cli.ct_refine import refine
 
 app = typer.Typer(
@@ -12,7 +15,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="CT refinement: coarse CT in, finer or sharper CT out, in HU and consistent with its input.",
 )
+app.command()(prepare)
 app.command()(refine)
+app.command()(evaluate)
+app.command()(drr)
 
 
 @app.callback()

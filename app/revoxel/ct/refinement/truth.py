@@ -57,7 +57,7 @@ def read_truth(path: Path, grid: Grid, factor: int) -> Truth:
     fov = resample(inside, source, grid, order=1, fill=0.0, antialias=False) > 0.5
     whole = whole_blocks(fov, factor)
     if not whole.any():
-        msg = f"{path} must lie where the scan lies, got no common coarse voxel; give a CT of the same session."
+        msg = f"{path} must lie where the scan lies, got no common coarse voxel; give a CT of that session."
         raise ValueError(msg)
     return Truth(resample(np.asarray(item[_TRUTH][0]), source, grid, fill=PADDING_HU), whole)
 

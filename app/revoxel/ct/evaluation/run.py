@@ -1,0 +1,169 @@
+"""Score a method against baselines on the patients of a study, each scan with the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from revoxel.ct.evaluation.baselines import best_unsharp, fit_unsharp
+from revoxel.ct.evaluation.cases import CtCase, read_case
+from revoxel.ct.evaluation.ring_correlation import local_ring_correlation
+from revoxel.ct.evaluation.scores import score_ct
+from revoxel.ct.evaluation.upsampling import upsampling_rows
+from revoxel.ct.refinement.steps import trilinear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from revoxel.ct.evaluation.baselines import Unsharp, UnsharpFit
+    from revoxel.ct.refinement.steps import Step
+    from revoxel.ct.scans.study import CtRow, CtStudy
+
+    Progress = Callable[[str, float], None]
+    Volume = NDArray[np.float32]
+    Rows = Callable[[CtCase, Unsharp, Callable[[float], None]], Iterator[tuple[str, Volume]]]
+
+#: Other patients that unsharp masking is fixed on, at most.
+_MOST_TRAINING_ROWS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What is known of a scan once its volumes are gone.
+
+    Attributes:
+        name: Of the scan.
+        patient: Whose it is.
+        scores: By row and key.
+        rings: Local Fourier ring correlation by row; None where no patch shows anything.
+        sharpening: Of unsharp masking.
+        field_of_view_share: Of its voxels.
+    """
+
+    name: str
+    patient: str
+    scores: Mapping[str, Mapping[str, float]]
+    rings: Mapping[str, Mapping[str, Any] | None]
+    sharpening: Unsharp
+    field_of_view_share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A scan with its volumes.
+
+    Attributes:
+        case: The scan.
+        refined: The last row of the table.
+        last: Its name.
+        scored: All that was measured.
+    """
+
+    case: CtCase
+    refined: Volume
+    last: str
+    scored: Scored
+
+
+@dataclass
+class UnsharpBook:
+    """Unsharp masking for a patient, fixed on the others of a study; volumes are read once.
+
+    Attributes:
+        study: Where the patients are.
+    """
+
+    study: CtStudy
+    _fits: dict[str, UnsharpFit] = field(default_factory=dict)
+
+    def without(self, patient: str) -> Unsharp:
+        """Best sigma and amount over other patients.
+
+        Args:
+            patient: Who is left out.
+        """
+        rows = [row for row in self.study.rows if row.patient_id != patient][:_MOST_TRAINING_ROWS]
+        return best_unsharp([self._fit(row) for row in rows], [row.patient_id for row in rows])
+
+    def _fit(self, row: CtRow) -> UnsharpFit:
+        if row.name not in self._fits:
+            case = read_case(self.study, row)
+            self._fits[row.name] = fit_unsharp(
+                trilinear(case.coarse_hu, case.factor), case.truth_hu, case.mask
+            )
+        return self._fits[row.name]
+
+
+def evaluate_rows(
+    study: CtStudy, rows: Sequence[CtRow], make: Rows, progress: Progress | None = None
+) -> Iterator[Evaluated]:
+    """Refine and score scans one after another.
+
+    Args:
+        study: Where they stand.
+        rows: Which ones.
+        make: Volumes of a scan by row of the table.
+        progress: Called with the name of a scan and its share done.
+
+    Yields:
+        One scan at a time.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a scan cannot be used.
+    """
+    report = progress or (lambda _stage, _share: None)
+    book = UnsharpBook(study)
+    for row in rows:
+        report(row.name, 0.0)
+        case = read_case(study, row)
+        sharpening = book.without(row.patient_id)
+        volumes = make(case, sharpening, lambda share, name=row.name: report(name, 0.5 * share))  # type: ignore[misc]
+        yield _evaluated(case, volumes, sharpening)
+        report(row.name, 1.0)
+
+
+def upsampler(network: Step | None) -> Rows:
+    """Rows of an upsampler.
+
+    Args:
+        network: From coarse to fine HU; None for baselines alone.
+    """
+    return lambda case, sharpening, progress: upsampling_rows(case, sharpening, network, progress)
+
+
+def _evaluated(case: CtCase, volumes: Iterator[tuple[str, Volume]], sharpening: Unsharp) -> Evaluated:
+    scores, rings = {}, {}
+    name, refined = "", case.truth_hu
+    for name, refined in volumes:
+        scores[name] = score_ct(refined, case.truth_hu, case.coarse_hu, case.mask)
+        found = local_ring_correlation(
+            refined, case.truth_hu, case.mask, case.row.spacing_mm, max(case.factor, 2)
+        )
+        rings[name] = None if found is None else found.as_dict()
+    share = float(case.mask.mean())
+    scored = Scored(case.row.name, case.row.patient_id, scores, rings, sharpening, share)
+    return Evaluated(case, refined, name, scored)
+
+
+def by_patient(scans: Sequence[Scored]) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores by patient, row and key; a patient with several scans has their mean.
+
+    Args:
+        scans: With scores.
+    """
+    patients = dict.fromkeys(scan.patient for scan in scans)
+    return {
+        patient: _mean([scan.scores for scan in scans if scan.patient == patient]) for patient in patients
+    }
+
+
+def _mean(tables: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        row: {key: float(np.mean([table[row][key] for table in tables])) for key in keys}
+        for row, keys in tables[0].items()
+    }
