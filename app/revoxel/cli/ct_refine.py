@@ -21,10 +21,19 @@ from revoxel.cli.progress import stage_bars
 if TYPE_CHECKING:
     from revoxel.ct.refinement.planning import RefinePlan, RefineSettings
     from revoxel.ct.refinement.run import Refined
+    from revoxel.ct.refinement.views import ViewFiles
+    from revoxel.ct.xray.geometry import View
+    from revoxel.ct.xray.views import ViewOptions
 
 MethodOption = Annotated[
     Literal["auto", "network", "trilinear+projection"],
     typer.Option(help="Who adds detail; auto: the shipped network, or interpolation where there is none."),
+]
+ViewsUnitOption = Annotated[
+    Literal["nepers", "transmission", "display"], typer.Option(help="What the grey values of X-rays are.")
+]
+GeometryOption = Annotated[
+    Path | None, typer.Option(help="JSON of revoxel ct drr that says how the views were taken.")
 ]
 AllowNoAirOption = Annotated[
     bool, typer.Option("--allow-no-air", help="Accept a scan without air, such as a crop inside the body.")
@@ -37,6 +46,14 @@ def refine(
     method: MethodOption = "auto",
     bundle: Annotated[str | None, typer.Option(help="Bundle instead of the shipped one.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Trained weights instead of a bundle's.")] = None,
+    frontal: Annotated[Path | None, typer.Option(help="X-ray from the front or back.")] = None,
+    lateral: Annotated[Path | None, typer.Option(help="X-ray from the side.")] = None,
+    views_unit: ViewsUnitOption = "display",
+    geometry: GeometryOption = None,
+    flip_frontal: Annotated[bool, typer.Option("--flip-frontal", help="It is upside down.")] = False,
+    flip_lateral: Annotated[bool, typer.Option("--flip-lateral", help="It is upside down.")] = False,
+    mirror_frontal: Annotated[bool, typer.Option("--mirror-frontal", help="Left is right in it.")] = False,
+    mirror_lateral: Annotated[bool, typer.Option("--mirror-lateral", help="Front is back in it.")] = False,
     truth: Annotated[Path | None, typer.Option(help="Fine CT of the same session, to compare with.")] = None,
     allow_no_air: AllowNoAirOption = False,
     memory_gb: MemoryOption = 4.0,
@@ -55,6 +72,9 @@ def refine(
     Example: revoxel ct refine coarse.nii.gz -o out/
 
     Example: revoxel ct refine dicom_folder/ -o out/ --method trilinear+projection
+
+    Example: revoxel ct refine coarse.nii.gz --bundle ct_detail_64 --frontal pa.tiff --lateral lat.tiff
+    --views-unit nepers --geometry geometry.json -o out/
     """
     from rich.console import Console
 
@@ -62,11 +82,23 @@ def refine(
     from revoxel.ct.refinement.methods import Method, MethodChoice
     from revoxel.ct.refinement.planning import RefineSettings, plan_refinement
     from revoxel.ct.refinement.run import refine as refine_scan
+    from revoxel.ct.xray.view_files import ViewsUnit
+    from revoxel.ct.xray.views import ViewOptions
 
     set_threads(threads)
     console = Console()
     settings = RefineSettings(
         choice=MethodChoice(Method(method), bundle, checkpoint, device),
+        views=_views(
+            frontal,
+            lateral,
+            ViewOptions(
+                unit=ViewsUnit(views_unit),
+                flip=_named(flip_frontal, flip_lateral),
+                mirror=_named(mirror_frontal, mirror_lateral),
+                geometry=geometry,
+            ),
+        ),
         truth=truth,
         allow_no_air=allow_no_air,
         memory_gb=memory_gb,
@@ -81,6 +113,23 @@ def refine(
         with stage_bars() as progress:
             refined = refine_scan(plan, settings, progress)
         _show(console, refined)
+
+
+def _views(frontal: Path | None, lateral: Path | None, options: ViewOptions) -> ViewFiles | None:
+    from revoxel.ct.refinement.views import ViewFiles
+
+    if frontal is None and lateral is None:
+        return None
+    if frontal is None or lateral is None:
+        msg = "both views must be given, got one; pass --frontal and --lateral."
+        raise ValueError(msg)
+    return ViewFiles(frontal, lateral, options)
+
+
+def _named(frontal: bool, lateral: bool) -> tuple[View, ...]:
+    from revoxel.ct.xray.geometry import View
+
+    return tuple(view for view, wanted in zip(View, (frontal, lateral), strict=True) if wanted)
 
 
 def _show_plan(console: Any, plan: RefinePlan, settings: RefineSettings) -> None:

@@ -62,7 +62,7 @@ def refuse_seen_patients(plan: EvaluationPlan, protocol: Mapping[str, Any], *, a
 
     Args:
         plan: What will be evaluated.
-        protocol: Of the network's weights: `train_patients`, and `train_sha256` of the files it saw.
+        protocol: Of the network's weights; its `training` holds `patients`, and `sha256` of the files seen.
         allow: Evaluate them nonetheless; results are marked.
 
     Returns:
@@ -71,7 +71,8 @@ def refuse_seen_patients(plan: EvaluationPlan, protocol: Mapping[str, Any], *, a
     Raises:
         ValueError: If there are any, and they are not allowed.
     """
-    patients, files = (set(protocol.get(key) or ()) for key in ("train_patients", "train_sha256"))
+    training = protocol.get("training") or {}
+    patients, files = (set(training.get(key) or ()) for key in ("patients", "sha256"))
     seen = tuple(
         dict.fromkeys(
             row.patient_id

@@ -10,7 +10,7 @@ import numpy as np
 from revoxel.ct.evaluation.baselines import best_unsharp, fit_unsharp
 from revoxel.ct.evaluation.cases import CtCase, read_case
 from revoxel.ct.evaluation.ring_correlation import local_ring_correlation
-from revoxel.ct.evaluation.scores import score_ct
+from revoxel.ct.evaluation.scores import LOW_PASS_FACTOR, score_ct
 from revoxel.ct.evaluation.upsampling import upsampling_rows
 from revoxel.ct.refinement.steps import trilinear
 
@@ -141,9 +141,8 @@ def _evaluated(case: CtCase, volumes: Iterator[tuple[str, Volume]], sharpening: 
     name, refined = "", case.truth_hu
     for name, refined in volumes:
         scores[name] = score_ct(refined, case.truth_hu, case.coarse_hu, case.mask)
-        found = local_ring_correlation(
-            refined, case.truth_hu, case.mask, case.row.spacing_mm, max(case.factor, 2)
-        )
+        pooled = case.factor if case.factor > 1 else LOW_PASS_FACTOR
+        found = local_ring_correlation(refined, case.truth_hu, case.mask, case.row.spacing_mm, pooled)
         rings[name] = None if found is None else found.as_dict()
     share = float(case.mask.mean())
     scored = Scored(case.row.name, case.row.patient_id, scores, rings, sharpening, share)

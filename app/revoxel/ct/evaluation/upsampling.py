@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from revoxel.ct.evaluation.baselines import constant, unsharp
-from revoxel.ct.refinement.steps import projected, trilinear
+from revoxel.ct.refinement.steps import as_tensor, as_volume, projected, trilinear
 from revoxel.ct.upsampler.histospline import upsample_histospline
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def upsampling_rows(
     yield CONSTANT, constant(coarse, plain.shape)
     yield TRILINEAR, plain
     yield UNSHARP, unsharp(plain, sharpening)
-    yield SPLINE, upsample_histospline(torch.from_numpy(coarse)[None, None], factor)[0, 0].numpy()
+    yield SPLINE, as_volume(upsample_histospline(as_tensor(coarse), factor))
     yield PROJECTED, _projected(plain, coarse)
     if network is not None:
         fine = network(coarse, progress)

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.bundles import WEIGHTS, bundles_root
+from revoxel.core.checkpoints import load_checkpoint
+from revoxel.core.compute import resolve_device
 from revoxel.ct.hounsfield import HounsfieldWindow
-from revoxel.ct.refinement.steps import CT_NUMBERS, trilinear
+from revoxel.ct.refinement.steps import CT_NUMBERS, as_tensor, as_volume, by_slabs, trilinear
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from revoxel.ct.refinement.steps import Step
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from revoxel.core.geometry import Grid
+    from revoxel.ct.refinement.steps import Result, Share, Step
+    from revoxel.ct.refinement.views import SettledViews
+    from revoxel.ct.upsampler.models import UpsamplerModel
 
 #: Bundle of `--method auto`.
 DEFAULT_BUNDLE = "ct_upsampler_64_256"
@@ -76,20 +84,39 @@ class MethodChoice:
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """What is refined.
+
+    Args:
+        coarse_hu: `(x, y, z)` in HU, RAS.
+        grid: Its grid.
+        views: X-rays of the patient; None if there are none.
+        memory_gb: Bound for the working memory.
+        progress: Called with the share done.
+    """
+
+    coarse_hu: NDArray[np.float32]
+    grid: Grid
+    views: SettledViews | None = None
+    memory_gb: float = 4.0
+    progress: Share | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """A method that is ready to run.
 
     Args:
         name: For records and pictures.
-        upsample: From coarse to fine HU, before the projection.
-        factor: Fine voxels along a coarse one.
+        make: From what is given to the refined volume.
+        factor: Fine voxels along a coarse one; 1 for detail at the same size.
         window: Values that it was trained on.
         trained_on_mm: Coarse voxel size that it was trained on; None for interpolation.
         facts: What the record says about it.
     """
 
     name: str
-    upsample: Step
+    make: Callable[[Given], Result]
     factor: int = FACTOR
     window: HounsfieldWindow = CT_NUMBERS
     trained_on_mm: float | None = None
@@ -111,8 +138,88 @@ def choose(choice: MethodChoice) -> Chosen:
     """
     path = choice.weights()
     if path is None:
-        return Chosen(Method.PROJECTION.value, lambda coarse_hu, _progress: trilinear(coarse_hu, FACTOR))
-    raise NotImplementedError
+        return Chosen(
+            Method.PROJECTION.value, sliced(lambda coarse_hu, _progress: trilinear(coarse_hu, FACTOR))
+        )
+    kind = str(load_checkpoint(path).protocol.get("model"))
+    if kind not in _LOADERS:
+        msg = f"{path} must hold weights of {' or '.join(_LOADERS)}, got {kind}; give another checkpoint."
+        raise ValueError(msg)
+    return _LOADERS[kind](path, choice)
+
+
+def sliced(upsample: Step, factor: int = FACTOR) -> Callable[[Given], Result]:
+    """A method that upsamples and projects slab by slab.
+
+    Args:
+        upsample: From coarse to fine HU.
+        factor: Fine voxels along a coarse one.
+    """
+    return lambda given: by_slabs(given.coarse_hu, upsample, factor, given.memory_gb, given.progress)
+
+
+def upsampling(path: Path, device: str) -> tuple[Step, UpsamplerModel]:
+    """A trained upsampler as a step, before the projection.
+
+    Args:
+        path: Its weights.
+        device: Where it computes.
+
+    Returns:
+        The step, and what it is for.
+
+    Raises:
+        ValueError: If the weights cannot be used.
+    """
+    from revoxel.ct.upsampler.inference import upsample
+    from revoxel.ct.upsampler.models import load_upsampler
+
+    model = load_upsampler(path)
+    model.network.to(resolve_device(device))
+
+    def step(coarse_hu: NDArray[np.float32], progress: Share) -> NDArray[np.float32]:
+        fine = upsample(model.network, as_tensor(coarse_hu), window=model.window, progress=progress)
+        return as_volume(fine)
+
+    return step, model
+
+
+def _upsampler(path: Path, choice: MethodChoice) -> Chosen:
+    step, model = upsampling(path, choice.device)
+    return Chosen(
+        name=_name(choice, path, "upsampler"),
+        make=sliced(step, model.factor),
+        factor=model.factor,
+        window=model.window,
+        trained_on_mm=model.factor * model.spacing_mm,
+        facts=model.record,
+    )
+
+
+def _detail(path: Path, choice: MethodChoice) -> Chosen:
+    from revoxel.ct.detail.models import load_refiner
+    from revoxel.ct.refinement.detail import add_details
+
+    refiner = load_refiner(path)
+    refiner.network.to(resolve_device(choice.device))
+    return Chosen(
+        name=_name(choice, path, "detail"),
+        make=lambda given: add_details(refiner, given.coarse_hu, given.grid, given.views),
+        factor=1,
+        window=refiner.scene.window,
+        trained_on_mm=max(refiner.scene.spacing_mm),
+        facts=refiner.record,
+    )
+
+
+_LOADERS: Mapping[str, Callable[[Path, MethodChoice], Chosen]] = {
+    "ResidualUpsampler3D": _upsampler,
+    "DetailRefiner3D": _detail,
+}
+
+
+def _name(choice: MethodChoice, path: Path, kind: str) -> str:
+    return choice.bundle or (f"{kind} network" if choice.checkpoint else path.parents[1].name)
 
 
 def _existing(path: Path, remedy: str) -> Path:

@@ -56,6 +56,14 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
         "added detail": f"RMS {detail['rms_hu']:.1f} HU, 99 % below {detail['p99_hu']:.0f} HU",
         "cut to the range": f"{100 * record['clipped_share']:.3g} % of the voxels",
     }
+    if "views" in record:
+        before, after = (
+            record["views"][f"reprojection_{name}"]["relative"] for name in ("coarse", "refined")
+        )
+        facts["X-rays explained"] = (
+            f"relative error {100 * after:.2f} % after, {100 * before:.2f} % before; "
+            f"correlation with the scan {record['views']['views_correlation']:.3f}"
+        )
     rings = (record.get("truth") or {}).get("ring_correlation")
     if rings:
         facts["true up to"] = (

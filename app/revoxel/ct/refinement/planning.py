@@ -13,6 +13,8 @@ from revoxel.core.volumes import NIFTI_SUFFIXES, volume_stem
 from revoxel.ct.refinement.methods import FACTOR, MethodChoice
 from revoxel.ct.refinement.outputs import CtPaths
 from revoxel.ct.refinement.steps import slabs
+from revoxel.ct.refinement.views import ViewFiles
+from revoxel.ct.xray.view_files import views_beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +26,7 @@ class RefineSettings:
 
     Args:
         choice: Interpolation, or a network.
+        views: X-rays of the patient; by default those beside the scan, if there are any.
         truth: Fine CT of the same patient, to be compared with.
         allow_no_air: Accept a scan without air.
         spread: Whether to write how much the network varies over mirrored inputs.
@@ -33,6 +36,7 @@ class RefineSettings:
     """
 
     choice: MethodChoice = field(default_factory=MethodChoice)
+    views: ViewFiles | None = None
     truth: Path | None = None
     allow_no_air: bool = False
     spread: bool = False
@@ -47,6 +51,7 @@ class RefinePlan:
 
     Args:
         scan: File or DICOM folder of the coarse CT.
+        views: X-rays of the patient.
         inputs: Every file that will be read, by role.
         paths: Where results go.
         request: What is asked for, as it is compared with an earlier record.
@@ -54,6 +59,7 @@ class RefinePlan:
     """
 
     scan: Path
+    views: ViewFiles | None
     inputs: dict[str, Path]
     paths: CtPaths
     request: dict[str, Any]
@@ -77,7 +83,10 @@ def plan_refinement(scan: Path, out: Path, settings: RefineSettings) -> RefinePl
         ValueError: If settings contradict each other.
     """
     weights = settings.choice.weights()
+    views = settings.views or _views_beside(scan)
     optional = {"truth": settings.truth, "network": weights}
+    if views is not None:
+        optional |= {"frontal view": views.frontal, "lateral view": views.lateral}
     inputs = {"scan": scan, **{role: path for role, path in optional.items() if path is not None}}
     for role, path in inputs.items():
         if not path.exists():
@@ -86,6 +95,7 @@ def plan_refinement(scan: Path, out: Path, settings: RefineSettings) -> RefinePl
     paths = CtPaths(out, volume_stem(scan.resolve()))
     request = as_plain(
         {
+            "views": None if views is None else vars(views.options),
             "allow_no_air": settings.allow_no_air,
             "spread": settings.spread,
             "dicom_out": settings.dicom_out,
@@ -95,7 +105,12 @@ def plan_refinement(scan: Path, out: Path, settings: RefineSettings) -> RefinePl
     existing = paths.existing()
     why = why_not_done(paths.record, existing, request)
     refuse_other_results(paths.record, existing, why, overwrite=settings.overwrite)
-    return RefinePlan(scan, inputs, paths, request, why)
+    return RefinePlan(scan, views, inputs, paths, request, why)
+
+
+def _views_beside(scan: Path) -> ViewFiles | None:
+    found = views_beside(scan)
+    return None if found is None else ViewFiles(*found)
 
 
 def expected_size(plan: RefinePlan, settings: RefineSettings) -> dict[str, str]:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from monai.transforms import Compose
 
 from revoxel.core.done_before import size_of
 from revoxel.core.meta_images import grid_of
 from revoxel.core.provenance import write_sidecar
 from revoxel.core.staging import all_or_nothing
 from revoxel.ct.refinement.findings import coarse_facts, result_facts, warnings_of
-from revoxel.ct.refinement.methods import Chosen, choose
+from revoxel.ct.refinement.methods import Chosen, Given, choose
 from revoxel.ct.refinement.outputs import DERIVED, CtPaths
 from revoxel.ct.refinement.page import write_page
 from revoxel.ct.refinement.picture import CtPicture, draw_ct, save_picture
-from revoxel.ct.refinement.steps import Result, by_slabs
+from revoxel.ct.refinement.steps import Result
 from revoxel.ct.refinement.truth import Truth, compare, read_truth
+from revoxel.ct.refinement.views import explained, read_views
 from revoxel.ct.scans.grids import upscaled
 from revoxel.ct.scans.results import write_hu
 from revoxel.ct.scans.transforms import CheckCTd, LoadCTd
@@ -88,16 +88,23 @@ def refine(plan: RefinePlan, settings: RefineSettings, progress: Progress | None
     coarse_hu, coarse_grid = np.asarray(image[0], dtype=np.float32), grid_of(image)
     grid = upscaled(coarse_grid, chosen.factor)
     truth = read_truth(plan.inputs["truth"], grid, chosen.factor) if "truth" in plan.inputs else None
+    views = None if plan.views is None else read_views(plan.views, coarse_hu, coarse_grid)
     report("load", 1.0)
     report("refine", 0.0)
-    result = by_slabs(
-        coarse_hu, chosen.upsample, chosen.factor, settings.memory_gb, lambda share: report("refine", share)
+    result = chosen.make(
+        Given(coarse_hu, coarse_grid, views, settings.memory_gb, lambda share: report("refine", share))
     )
-    facts = coarse_facts(image, chosen)
-    record = _record(plan, chosen, facts, result_facts(result, grid))
+    report("refine", 1.0)
+    record = _record(plan, chosen, coarse_facts(image, chosen), result_facts(result, grid))
+    if views is not None:
+        record["views"] = {
+            **views.facts,
+            "reprojection_coarse": explained(views, coarse_hu, coarse_grid),
+            "reprojection_refined": explained(views, result.refined, grid),
+        }
     if truth is not None:
         record["truth"] = compare(result.refined, truth, coarse_hu, grid)
-    record["warnings"] = warnings_of(record, image.meta["notes"])
+    record["warnings"] = warnings_of(record, [*image.meta["notes"], *(views.notes if views else ())])
     record["seconds"] = round(time.perf_counter() - start, 2)
     report("save", 0.0)
     title = f"{plan.paths.stem}, {chosen.name}"
@@ -119,8 +126,8 @@ def read_coarse(plan: RefinePlan, settings: RefineSettings) -> Any:
     Raises:
         ValueError: If it is no CT in HU.
     """
-    steps = Compose([LoadCTd(_COARSE), CheckCTd(_COARSE, allow_no_air=settings.allow_no_air)])
-    item: Any = steps({_COARSE: plan.scan})
+    # Not composed: MONAI's Compose turns every error into one that names the transform alone.
+    item: Any = CheckCTd(_COARSE, allow_no_air=settings.allow_no_air)(LoadCTd(_COARSE)({_COARSE: plan.scan}))
     return item[_COARSE]
 
 

@@ -45,7 +45,7 @@ def trilinear(coarse_hu: Volume, factor: int) -> Volume:
     Returns:
         `(factor x, factor y, factor z)` in HU.
     """
-    return _array(upsample_trilinear(_tensor(coarse_hu), factor))
+    return as_volume(upsample_trilinear(as_tensor(coarse_hu), factor))
 
 
 def projected(fine_hu: Volume, coarse_hu: Volume) -> Whole:
@@ -59,7 +59,7 @@ def projected(fine_hu: Volume, coarse_hu: Volume) -> Whole:
         `(f x, f y, f z)` in HU.
     """
     factor = fine_hu.shape[0] // coarse_hu.shape[0]
-    fine = project_onto_coarse(_tensor(fine_hu), _tensor(coarse_hu), window=CT_NUMBERS, factor=factor)
+    fine = project_onto_coarse(as_tensor(fine_hu), as_tensor(coarse_hu), window=CT_NUMBERS, factor=factor)
     whole: Whole = round_within_blocks(fine, factor)[0, 0].numpy()
     return whole
 
@@ -115,7 +115,7 @@ def by_slabs(
         plain = trilinear(part, factor)[inner]
         here = slice(factor * start, factor * stop)
         refined[here], detail[here] = fine, np.rint(fine - plain)
-        errors.append(consistency_error_hu(_tensor(fine), _tensor(coarse_hu[start:stop]), factor))
+        errors.append(consistency_error_hu(as_tensor(fine), as_tensor(coarse_hu[start:stop]), factor))
         n_clipped += _n_clipped(fine, plain)
         report(stop / n_layers)
     means, largest = zip(*errors, strict=True)
@@ -158,10 +158,20 @@ def slabs(shape: tuple[int, ...], factor: int, memory_gb: float) -> Iterator[tup
         yield start, min(start + thickness, n_layers)
 
 
-def _tensor(volume: NDArray[Any]) -> torch.Tensor:
+def as_tensor(volume: NDArray[Any]) -> torch.Tensor:
+    """`(1, 1, x, y, z)` float32 of a volume.
+
+    Args:
+        volume: `(x, y, z)`.
+    """
     return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
 
 
-def _array(volume: torch.Tensor) -> Volume:
+def as_volume(volume: torch.Tensor) -> Volume:
+    """`(x, y, z)` of a tensor with one channel.
+
+    Args:
+        volume: `(1, 1, x, y, z)`.
+    """
     array: Volume = volume[0, 0].numpy()
     return array

@@ -10,7 +10,7 @@ import numpy as np
 from revoxel.core.geometry import resample
 from revoxel.core.meta_images import grid_of
 from revoxel.ct.evaluation.ring_correlation import local_ring_correlation
-from revoxel.ct.evaluation.scores import score_ct, whole_blocks
+from revoxel.ct.evaluation.scores import LOW_PASS_FACTOR, factor_between, score_ct, whole_blocks
 from revoxel.ct.hounsfield import PADDING_HU
 from revoxel.ct.scans.transforms import FOV, LoadCTd
 
@@ -78,8 +78,9 @@ def compare(
     """
     fine = refined.astype(np.float32)
     right, front, _ = grid.spacing_mm
-    factor = refined.shape[0] // coarse_hu.shape[0]
-    rings = local_ring_correlation(fine, truth.hu, truth.fov, (right * front) ** 0.5, factor)
+    factor = factor_between(refined.shape, coarse_hu.shape)
+    pooled = factor if factor > 1 else LOW_PASS_FACTOR
+    rings = local_ring_correlation(fine, truth.hu, truth.fov, (right * front) ** 0.5, pooled)
     return {
         "scores": score_ct(fine, truth.hu, coarse_hu, truth.fov),
         "ring_correlation": None if rings is None else rings.as_dict(),
