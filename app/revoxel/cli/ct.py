@@ -9,6 +9,7 @@ from revoxel.cli.ct_drr import drr
 from revoxel.cli.ct_evaluate import evaluate
 from revoxel.cli.ct_prepare import prepare
 from revoxel.cli.ct_refine import refine
+from revoxel.cli.ct_simulate import simulate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(prepare)
 app.command()(refine)
 app.command()(evaluate)
+app.command()(simulate)
 app.command()(drr)
 
 
