@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
 
 from revoxel.core.bundle_checks import quiet_monai
-from revoxel.core.bundles import METADATA
+from revoxel.core.bundles import METADATA, bundle_folder
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
 from revoxel.core.configuration import TABLE, graph_values
 from revoxel.core.one_line import one_line_errors
@@ -84,6 +85,42 @@ def run_training(bundle: Path, source: Path, sections: Sections, folder: Path, *
     return folder
 
 
+def planned_network(bundle: str, source: Path, sections: Sections) -> nn.Module:
+    """The network that a configuration would train, with weights of chance.
+
+    Args:
+        bundle: name of the bundle.
+        source: folder with `model_configuration_keys.yaml`.
+        sections: the configuration.
+
+    Raises:
+        ValueError: If there is an unknown key, or the network cannot be built.
+    """
+    from monai.bundle import ConfigParser
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / KEPT_CONFIGURATION
+        path.write_text(yaml.safe_dump(sections), encoding="utf-8")
+        values = graph_values(path, source / TABLE, "train")
+    graph = ConfigParser.load_config_file(bundle_folder(bundle) / "configs" / "train.json")
+    with quiet_monai():
+        network: nn.Module = ConfigParser(graph | values).get_parsed_content("network_def")
+    return network
+
+
+def discard_run(folder: Path) -> None:
+    """Remove what a run wrote, and nothing else.
+
+    Args:
+        folder: of the run.
+    """
+    from revoxel.core.handlers import LAST
+
+    for pattern in ("model*.pt", LAST, "training_log.csv", KEPT_CONFIGURATION):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
 def check_bundle_start(bundle_root: str | Path, out_root: str | Path | None = None) -> None:
     """Stop with one line before anything is built if the run cannot work.
 
@@ -113,8 +150,13 @@ def place_volumes(network: nn.Module, device: torch.device, precision: Precision
         device: where it computes.
         precision: number format and layout.
     """
-    layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    placed = network.to(device)
+    if precision.channels_last:
+        # Asked as a whole, a network that holds 2D convolutions as well refuses the 3D layout.
+        for part in placed.modules():
+            if isinstance(part, torch.nn.Conv3d):
+                part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return placed
 
 
 def load_weights(network: nn.Module, path: str | Path | None, protocol: Mapping[str, Any]) -> None:
