@@ -10,6 +10,7 @@ from revoxel.cli.ct_evaluate import evaluate
 from revoxel.cli.ct_prepare import prepare
 from revoxel.cli.ct_refine import refine
 from revoxel.cli.ct_simulate import simulate
+from revoxel.cli.ct_train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +18,7 @@ app = typer.Typer(
     help="CT refinement: coarse CT in, finer or sharper CT out, in HU and consistent with its input.",
 )
 app.command()(prepare)
+app.command()(train)
 app.command()(refine)
 app.command()(evaluate)
 app.command()(simulate)

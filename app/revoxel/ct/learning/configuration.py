@@ -29,7 +29,7 @@ class CtModel(StrEnum):
 _BUNDLES = {
     CtModel.UPSAMPLER: "ct_upsampler_64_256",
     CtModel.DETAIL: "ct_detail_64",
-    CtModel.TWO_VIEW: "ct_two_view_64",
+    CtModel.TWO_VIEW: "ct_two_view_32",
 }
 
 

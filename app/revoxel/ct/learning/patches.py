@@ -48,7 +48,7 @@ class PatchRecipe:
 class PatchBank(Dataset[dict[str, "Tensor"]]):
     """Patches of some rows of a study; an item depends on seed and index alone.
 
-    Every row has the same weight, whatever its size; further spacings share a quarter of it.
+    A row is drawn in proportion to the square root of its voxels; further spacings share a quarter of that.
 
     Args:
         study: the study.
@@ -80,10 +80,11 @@ class PatchBank(Dataset[dict[str, "Tensor"]]):
         self.pairs: list[tuple[Tensor, Tensor]] = []
         weights: list[float] = []
         for row in rows:
-            pair = tuple(recipe.window.normalise(_read(study, path)) for path in (row.fine, row.coarse))
+            fine, coarse = (recipe.window.normalise(_read(study, path)) for path in (row.fine, row.coarse))
             for zoom in zooms:
-                self.pairs.append(_at_zoom(*pair, zoom, study.factor, self.n_coarse))
-                weights.append(0.75 if zoom == 1.0 else 0.25 / max(1, len(zooms) - 1))
+                self.pairs.append(_at_zoom(fine, coarse, zoom, self.n_coarse))
+                share = 0.75 if zoom == 1.0 else 0.25 / max(1, len(zooms) - 1)
+                weights.append(share * fine.numel() ** 0.5)
         self.shares = np.array(weights) / sum(weights)
 
     @property
@@ -148,8 +149,9 @@ def _read(study: CtStudy, path: object) -> Tensor:
     return torch.from_numpy(np.asarray(data, dtype=np.float32))[None]
 
 
-def _at_zoom(fine: Tensor, coarse: Tensor, zoom: float, factor: int, n_coarse: int) -> tuple[Tensor, Tensor]:
+def _at_zoom(fine: Tensor, coarse: Tensor, zoom: float, n_coarse: int) -> tuple[Tensor, Tensor]:
     """The pair at a coarser spacing, clipped to the window, at least one patch large."""
+    factor = fine.shape[1] // coarse.shape[1]
     fine = fine.clamp(0.0, 1.0)
     if zoom != 1.0:
         sides = [factor * max(1, round(side / zoom / factor)) for side in fine.shape[1:]]

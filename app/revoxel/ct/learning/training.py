@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.bundles import bundle_folder
@@ -11,7 +12,7 @@ from revoxel.ct.learning.configuration import source_folder
 from revoxel.ct.scans.study import load_study
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from revoxel.core.training import Sections
     from revoxel.ct.scans.study import CtRow, CtStudy
@@ -76,6 +77,19 @@ def training_rows(study: CtStudy, fold: str | None) -> list[CtRow]:
         return study.rows_of(study.fold(fold).train)
 
 
+def training_record(rows: Sequence[CtRow]) -> dict[str, list[str]]:
+    """Whom weights were trained on, as it stands in a checkpoint: no table of results may hold them.
+
+    Args:
+        rows: rows that a run learns from.
+
+    Returns:
+        `patients`, and `sha256` of all their files.
+    """
+    files = {sum_ for row in rows for sum_ in (row.source_sha256, *row.sha256.values()) if sum_}
+    return {"patients": sorted({row.patient_id for row in rows}), "sha256": sorted(files)}
+
+
 def validation_rows(study: CtStudy, fold: str | None) -> list[CtRow]:
     """Rows that a run is watched on: those of the fold's validation patients, else those it learns from.
 
@@ -87,3 +101,20 @@ def validation_rows(study: CtStudy, fold: str | None) -> list[CtRow]:
     """
     held = [] if fold in {None, ALL} else study.rows_of(study.fold(fold).val)
     return held or training_rows(study, fold)
+
+
+def ct_items(folder: str | Path | None) -> list[dict[str, str]]:
+    """CTs of a folder as MONAI items, by name.
+
+    Args:
+        folder: where they lie; None gives no item.
+
+    Raises:
+        SystemExit: With one line, if there is none in the folder.
+    """
+    files = [] if folder is None else sorted(Path(folder).glob("*.nii*"))
+    if folder is not None and not files:
+        with one_line_errors():
+            msg = f"dataset_dir must hold NIfTI files, got {folder}; give --dataset_dir FOLDER."
+            raise FileNotFoundError(msg)
+    return [{"image": str(path)} for path in files]

@@ -81,7 +81,7 @@ class UpsamplerLoss(nn.Module):
     """Loss of upsampled volumes; its parts, and the PSNR before and after, are kept in `last`.
 
     Args:
-        weights: weights by name that differ from the preset's.
+        weights: weights by name that differ from the preset's; None is the preset's.
         preset: `default`, or `seed` with the source's weights.
         features: trained network whose features `perceptual` compares, frozen here.
 
@@ -91,7 +91,7 @@ class UpsamplerLoss(nn.Module):
 
     def __init__(
         self,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float | None] | None = None,
         *,
         preset: Preset = "default",
         features: nn.Module | None = None,
@@ -100,7 +100,8 @@ class UpsamplerLoss(nn.Module):
         if preset not in PRESETS:
             msg = f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; correct the configuration."
             raise ValueError(msg)
-        self.weights = UpsamplerLossWeights.from_mapping(PRESETS[preset] | dict(weights or {}))
+        given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
+        self.weights = UpsamplerLossWeights.from_mapping(PRESETS[preset] | given)
         if self.weights.perceptual and features is None:
             msg = (
                 f"perceptual must be 0 without a trained network, got {self.weights.perceptual:g}; "
