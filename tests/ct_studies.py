@@ -3,13 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from revoxel.core.checkpoints import save_checkpoint
 from revoxel.core.geometry import Grid
 from revoxel.core.provenance import sha256_of
+from revoxel.ct.detail.lifting import XrayScene
+from revoxel.ct.detail.models import refiner_protocol
+from revoxel.ct.detail.network import DetailRefiner3D
 from revoxel.ct.scans.grids import coarsened
 from revoxel.ct.scans.results import write_hu
 from revoxel.ct.scans.study import CtRow, CtStudy, patient_folds, save_study
 from revoxel.ct.simulation.thorax import simulate_thorax
+from revoxel.ct.upsampler.models import build_upsampler, upsampler_protocol
+from revoxel.ct.xray.geometry import XrayGeometry
 
 SIZE = 64
 SPACING_MM = 5.0
@@ -60,3 +67,27 @@ def write_study(folder: Path, patients: tuple[str, ...] = ("p1", "p2")) -> Path:
     return save_study(
         CtStudy(spacing_mm=SPACING_MM, rows=rows, folds=patient_folds(patients)), folder / "study.json"
     )
+
+
+def write_upsampler(path: Path) -> Path:
+    """Weights of the smallest upsampler, random in the last layer, so that it adds something."""
+    torch.manual_seed(0)
+    arguments = {"head": "coarse", "channels": [4], "blocks": [1], "attention": False}
+    network = build_upsampler(arguments)
+    with torch.no_grad():
+        for weights in network.tails.parameters():
+            weights.normal_(std=1e-3)
+    protocol = upsampler_protocol(arguments, (-1024.0, 1476.0), SPACING_MM)
+    return save_checkpoint(path, {"model": network.state_dict()}, protocol)
+
+
+def write_refiner(path: Path, size: int) -> Path:
+    """Weights of the smallest detail network for cubes of `size` voxels."""
+    torch.manual_seed(0)
+    arguments = {"hidden": 4, "blocks": 1, "lift_channels": 2, "bands": 2, "fold": 2}
+    scene = XrayScene((SPACING_MM, SPACING_MM, SPACING_MM), XrayGeometry(size=size))
+    network = DetailRefiner3D(**arguments, scene=scene)
+    with torch.no_grad():
+        for weights in network.tail.parameters():
+            weights.normal_(std=1e-2)
+    return save_checkpoint(path, {"model": network.state_dict()}, refiner_protocol(arguments, scene))

@@ -22,6 +22,7 @@ from monailabel.client.client import MONAILabelClientException
 
 from label.live_server import MAX_UPLOAD_MB, QUICK_EXPERTS, LiveServer, live_server
 from revoxel.core.volumes import read_volume
+from revoxel.label.ct import ct_bundles
 from revoxel.label.models import models_with_weights
 
 # The stock client leaves its connections to the garbage collector.
@@ -90,7 +91,7 @@ def wait_for(condition, seconds: float = 300):
 
 def test_info_lists_models_trainers_and_strategies(client):
     info = client.info()
-    assert set(info["models"]) == {"sagnef", *models_with_weights()}
+    assert set(info["models"]) == {"sagnef", *models_with_weights(), *ct_bundles()}
     assert set(info["trainers"]) == set(models_with_weights())
     assert set(info["strategies"]) == {"random", WORST_FIRST}
     assert info["name"] == "Revoxel"

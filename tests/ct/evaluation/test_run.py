@@ -8,9 +8,16 @@ import ct_studies
 from revoxel.ct.evaluation.gains import gains_over_best
 from revoxel.ct.evaluation.outputs import EvaluationPaths, metrics_text, save_evaluation
 from revoxel.ct.evaluation.planning import plan_evaluation, refuse_seen_patients
-from revoxel.ct.evaluation.run import UnsharpBook, by_patient, evaluate_rows, upsampler
+from revoxel.ct.evaluation.run import UnsharpBook, by_patient, evaluate_rows
 from revoxel.ct.evaluation.scores import KEYS
-from revoxel.ct.evaluation.upsampling import BASELINES, NETWORK, NETWORK_PROJECTED, PROJECTED, TRILINEAR
+from revoxel.ct.evaluation.upsampling import (
+    BASELINES,
+    NETWORK,
+    NETWORK_PROJECTED,
+    PROJECTED,
+    TRILINEAR,
+    UpsamplingTable,
+)
 from revoxel.ct.refinement.steps import trilinear
 from revoxel.ct.scans.study import load_study
 
@@ -39,7 +46,7 @@ def saved(study, tmp_path_factory):
     """Results of an evaluation with a network."""
     plan = plan_evaluation(study, None, None)
     paths = EvaluationPaths(tmp_path_factory.mktemp("out"))
-    scans = evaluate_rows(plan.study, plan.rows, upsampler(half_way_to_the_truth(study)))
+    scans = evaluate_rows(plan.study, plan.rows, UpsamplingTable(half_way_to_the_truth(study)))
     scored = save_evaluation(paths, scans, {"baselines": BASELINES}, volumes=True)
     return paths, scored
 
@@ -88,7 +95,7 @@ def test_volumes_of_every_patient_lie_on_their_grids(saved, study):
 
 
 def test_unsharp_masking_is_fixed_on_other_patients(study, saved):
-    book = UnsharpBook(load_study(study))
+    book = UnsharpBook(load_study(study), UpsamplingTable())
     assert "p2" in book.without("p1").source
     assert "p1" not in book.without("p1").source
     assert saved[1][0].sharpening == book.without("p1")

@@ -96,14 +96,17 @@ class EvaluationPaths:
             raise FileExistsError(msg)
 
 
-def metrics_text(scores: Scores, gains: Gains | None) -> str:
+def metrics_text(scores: Scores, gains: Gains | None, warnings: Iterable[str] = ()) -> str:
     """Tables of all patients, gains, and what the columns are.
 
     Args:
         scores: By patient, row and key.
         gains: Over the best baseline; None without a network.
+        warnings: What stands above the tables.
     """
     console = Console(file=io.StringIO(), width=_WIDTH, force_terminal=False)
+    for warning in warnings:
+        console.print(f"WARNING: {warning}", markup=False, soft_wrap=True)
     for patient, rows in scores.items():
         table = {row: score_row(keys) for row, keys in rows.items()}
         console.print(number_table(patient, table, first_column="row"))
@@ -156,7 +159,8 @@ def save_evaluation(
         scores, gains = by_patient(scored), gains_of(scored, facts["baselines"])
         plain = {name: {row: _finite(keys) for row, keys in rows.items()} for name, rows in scores.items()}
         staged.metrics.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-        staged.text.write_text(metrics_text(scores, gains), encoding="utf-8")
+        text = metrics_text(scores, gains, facts.get("warnings", ()))
+        staged.text.write_text(text, encoding="utf-8")
         write_sidecar(staged.record, {**facts, **_record(scored, gains)})
     return scored
 

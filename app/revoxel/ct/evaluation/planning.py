@@ -87,3 +87,23 @@ def refuse_seen_patients(plan: EvaluationPlan, protocol: Mapping[str, Any], *, a
         )
         raise ValueError(msg)
     return EvaluationPlan(plan.study, plan.rows, seen)
+
+
+def warnings_of(plan: EvaluationPlan, protocol: Mapping[str, Any]) -> list[str]:
+    """What must stand beside the figures.
+
+    Args:
+        plan: After `refuse_seen_patients`.
+        protocol: Of the network's weights; empty without a network.
+    """
+    found = []
+    if plan.seen:
+        found.append(
+            f"the network was trained on {', '.join(plan.seen)}: their figures show the fit, not the result."
+        )
+    if protocol and not (protocol.get("training") or {}).get("patients"):
+        found.append(
+            "the weights do not say whom they were trained on: be sure that none of these patients is among "
+            "them, for example with the --fold of the training."
+        )
+    return found

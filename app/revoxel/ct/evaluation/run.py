@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from revoxel.ct.evaluation.baselines import best_unsharp, fit_unsharp
-from revoxel.ct.evaluation.cases import CtCase, read_case
+from revoxel.ct.evaluation.cases import read_case
 from revoxel.ct.evaluation.ring_correlation import local_ring_correlation
 from revoxel.ct.evaluation.scores import LOW_PASS_FACTOR, score_ct
-from revoxel.ct.evaluation.upsampling import upsampling_rows
-from revoxel.ct.refinement.steps import trilinear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,15 +18,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from revoxel.ct.evaluation.baselines import Unsharp, UnsharpFit
-    from revoxel.ct.refinement.steps import Step
+    from revoxel.ct.evaluation.cases import CtCase
     from revoxel.ct.scans.study import CtRow, CtStudy
 
     Progress = Callable[[str, float], None]
     Volume = NDArray[np.float32]
-    Rows = Callable[[CtCase, Unsharp, Callable[[float], None]], Iterator[tuple[str, Volume]]]
+    Rows = Iterator[tuple[str, Volume]]
 
 #: Other patients that unsharp masking is fixed on, at most.
 _MOST_TRAINING_ROWS = 5
+
+
+class Table(Protocol):
+    """Rows of a table, made scan by scan."""
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the rows that need no training."""
+        ...
+
+    def parts(self, case: CtCase) -> list[CtCase]:
+        """What of a scan is evaluated: all of it, or some parts."""
+        ...
+
+    def blurred(self, part: CtCase) -> Volume:
+        """What unsharp masking sharpens."""
+        ...
+
+    def rows(self, part: CtCase, sharpening: Unsharp, progress: Callable[[float], None]) -> Rows:
+        """Name and volume of every row, one at a time."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +94,12 @@ class UnsharpBook:
 
     Attributes:
         study: Where the patients are.
+        table: Says what is sharpened.
     """
 
     study: CtStudy
-    _fits: dict[str, UnsharpFit] = field(default_factory=dict)
+    table: Table
+    _fits: dict[str, list[UnsharpFit]] = field(default_factory=dict)
 
     def without(self, patient: str) -> Unsharp:
         """Best sigma and amount over other patients.
@@ -87,26 +108,26 @@ class UnsharpBook:
             patient: Who is left out.
         """
         rows = [row for row in self.study.rows if row.patient_id != patient][:_MOST_TRAINING_ROWS]
-        return best_unsharp([self._fit(row) for row in rows], [row.patient_id for row in rows])
+        return best_unsharp([fit for row in rows for fit in self._fit(row)], [row.patient_id for row in rows])
 
-    def _fit(self, row: CtRow) -> UnsharpFit:
+    def _fit(self, row: CtRow) -> list[UnsharpFit]:
         if row.name not in self._fits:
-            case = read_case(self.study, row)
-            self._fits[row.name] = fit_unsharp(
-                trilinear(case.coarse_hu, case.factor), case.truth_hu, case.mask
-            )
+            self._fits[row.name] = [
+                fit_unsharp(self.table.blurred(part), part.truth_hu, part.mask)
+                for part in self.table.parts(read_case(self.study, row))
+            ]
         return self._fits[row.name]
 
 
 def evaluate_rows(
-    study: CtStudy, rows: Sequence[CtRow], make: Rows, progress: Progress | None = None
+    study: CtStudy, rows: Sequence[CtRow], table: Table, progress: Progress | None = None
 ) -> Iterator[Evaluated]:
     """Refine and score scans one after another.
 
     Args:
         study: Where they stand.
         rows: Which ones.
-        make: Volumes of a scan by row of the table.
+        table: What is compared.
         progress: Called with the name of a scan and its share done.
 
     Yields:
@@ -117,26 +138,18 @@ def evaluate_rows(
         ValueError: If a scan cannot be used.
     """
     report = progress or (lambda _stage, _share: None)
-    book = UnsharpBook(study)
+    book = UnsharpBook(study, table)
     for row in rows:
         report(row.name, 0.0)
-        case = read_case(study, row)
         sharpening = book.without(row.patient_id)
-        volumes = make(case, sharpening, lambda share, name=row.name: report(name, 0.5 * share))  # type: ignore[misc]
-        yield _evaluated(case, volumes, sharpening)
-        report(row.name, 1.0)
+        parts, evaluated = table.parts(read_case(study, row)), []
+        for index, part in enumerate(parts):
+            evaluated.append(_evaluated(part, table.rows(part, sharpening, lambda _share: None), sharpening))
+            report(row.name, (index + 1) / len(parts))
+        yield _joined(evaluated)
 
 
-def upsampler(network: Step | None) -> Rows:
-    """Rows of an upsampler.
-
-    Args:
-        network: From coarse to fine HU; None for baselines alone.
-    """
-    return lambda case, sharpening, progress: upsampling_rows(case, sharpening, network, progress)
-
-
-def _evaluated(case: CtCase, volumes: Iterator[tuple[str, Volume]], sharpening: Unsharp) -> Evaluated:
+def _evaluated(case: CtCase, volumes: Rows, sharpening: Unsharp) -> Evaluated:
     scores, rings = {}, {}
     name, refined = "", case.truth_hu
     for name, refined in volumes:
@@ -147,6 +160,13 @@ def _evaluated(case: CtCase, volumes: Iterator[tuple[str, Volume]], sharpening: 
     share = float(case.mask.mean())
     scored = Scored(case.row.name, case.row.patient_id, scores, rings, sharpening, share)
     return Evaluated(case, refined, name, scored)
+
+
+def _joined(parts: Sequence[Evaluated]) -> Evaluated:
+    """A scan by its middle part, with the mean scores of all."""
+    middle = parts[len(parts) // 2]
+    scores = _mean([part.scored.scores for part in parts])
+    return replace(middle, scored=replace(middle.scored, scores=scores))
 
 
 def by_patient(scans: Sequence[Scored]) -> dict[str, dict[str, dict[str, float]]]:
