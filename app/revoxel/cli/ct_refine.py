@@ -35,6 +35,13 @@ ViewsUnitOption = Annotated[
 GeometryOption = Annotated[
     Path | None, typer.Option(help="JSON of revoxel ct drr that says how the views were taken.")
 ]
+UncertaintyOption = Annotated[
+    bool,
+    typer.Option("--uncertainty", help="Write the model spread over mirrored scans; four times as slow."),
+]
+DicomOption = Annotated[
+    bool, typer.Option("--dicom-out", help="Write a derived DICOM series as well, beside its source's study.")
+]
 AllowNoAirOption = Annotated[
     bool, typer.Option("--allow-no-air", help="Accept a scan without air, such as a crop inside the body.")
 ]
@@ -55,6 +62,8 @@ def refine(
     mirror_frontal: Annotated[bool, typer.Option("--mirror-frontal", help="Left is right in it.")] = False,
     mirror_lateral: Annotated[bool, typer.Option("--mirror-lateral", help="Front is back in it.")] = False,
     truth: Annotated[Path | None, typer.Option(help="Fine CT of the same session, to compare with.")] = None,
+    uncertainty: UncertaintyOption = False,
+    dicom_out: DicomOption = False,
     allow_no_air: AllowNoAirOption = False,
     memory_gb: MemoryOption = 4.0,
     dry_run: DryRunOption = False,
@@ -100,6 +109,8 @@ def refine(
             ),
         ),
         truth=truth,
+        spread=uncertainty,
+        dicom_out=dicom_out,
         allow_no_air=allow_no_air,
         memory_gb=memory_gb,
         overwrite=overwrite,

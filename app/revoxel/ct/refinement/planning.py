@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import nibabel
+from nibabel.filebasedimages import ImageFileError
 
 from revoxel.core.done_before import as_plain, refuse_other_results, why_not_done
 from revoxel.core.provenance import sha256_of
@@ -128,7 +129,10 @@ def expected_size(plan: RefinePlan, settings: RefineSettings) -> dict[str, str]:
     """
     if plan.scan.is_dir() or not plan.scan.name.endswith(NIFTI_SUFFIXES):
         return {}
-    x, y, z = nibabel.load(plan.scan).shape[:3]
+    try:
+        x, y, z = nibabel.load(plan.scan).shape[:3]
+    except (OSError, ValueError, ImageFileError):
+        return {}
     n_slabs = len(list(slabs((x, y, z), FACTOR, settings.memory_gb)))
     return {
         "voxels": f"{x} x {y} x {z} to {FACTOR * x} x {FACTOR * y} x {FACTOR * z}",

@@ -17,15 +17,18 @@ from revoxel.ct.refinement.methods import Chosen, Given, choose
 from revoxel.ct.refinement.outputs import DERIVED, CtPaths
 from revoxel.ct.refinement.page import write_page
 from revoxel.ct.refinement.picture import CtPicture, draw_ct, save_picture
+from revoxel.ct.refinement.spread import model_spread, refuse_spread
 from revoxel.ct.refinement.steps import Result
 from revoxel.ct.refinement.truth import Truth, compare, read_truth
 from revoxel.ct.refinement.views import explained, read_views
+from revoxel.ct.scans.dicom_series import write_dicom_series
 from revoxel.ct.scans.grids import upscaled
 from revoxel.ct.scans.results import write_hu
 from revoxel.ct.scans.transforms import CheckCTd, LoadCTd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -63,6 +66,8 @@ class _Work:
     result: Result
     truth: Truth | None
     title: str
+    spread: NDArray[np.float32] | None = None
+    reference_series: Path | None = None
 
 
 def refine(plan: RefinePlan, settings: RefineSettings, progress: Progress | None = None) -> Refined:
@@ -91,10 +96,14 @@ def refine(plan: RefinePlan, settings: RefineSettings, progress: Progress | None
     views = None if plan.views is None else read_views(plan.views, coarse_hu, coarse_grid)
     report("load", 1.0)
     report("refine", 0.0)
-    result = chosen.make(
-        Given(coarse_hu, coarse_grid, views, settings.memory_gb, lambda share: report("refine", share))
-    )
+    given = Given(coarse_hu, coarse_grid, views, settings.memory_gb, lambda share: report("refine", share))
+    if settings.spread:
+        refuse_spread(chosen, given)
+    result = chosen.make(given)
     report("refine", 1.0)
+    spread = None
+    if settings.spread:
+        spread = model_spread(chosen, given, result, lambda share: report("spread", share))
     record = _record(plan, chosen, coarse_facts(image, chosen), result_facts(result, grid))
     if views is not None:
         record["views"] = {
@@ -108,7 +117,9 @@ def refine(plan: RefinePlan, settings: RefineSettings, progress: Progress | None
     record["seconds"] = round(time.perf_counter() - start, 2)
     report("save", 0.0)
     title = f"{plan.paths.stem}, {chosen.name}"
-    _save(plan.paths, _Work(coarse_hu, grid, result, truth, title), record)
+    reference = plan.scan if plan.scan.is_dir() else None
+    work = _Work(coarse_hu, grid, result, truth, title, spread, reference)
+    _save(plan.paths, work, record, dicom_out=settings.dicom_out)
     report("save", 1.0)
     return Refined(result, grid, plan.paths, record)
 
@@ -137,7 +148,6 @@ def _record(
     return {
         "inputs": {role: str(path) for role, path in plan.inputs.items()},
         "request": plan.request,
-        "files": {"refined": plan.paths.refined.name, "added_detail": plan.paths.added_detail.name},
         "units": "HU",
         "method": chosen.name,
         "model": dict(chosen.facts),
@@ -147,15 +157,20 @@ def _record(
     }
 
 
-def _save(paths: CtPaths, work: _Work, record: dict[str, Any]) -> None:
+def _save(paths: CtPaths, work: _Work, record: dict[str, Any], *, dicom_out: bool) -> None:
     with all_or_nothing(paths.folder, paths.record.name, paths.existing()) as folder:
         staged = CtPaths(folder, paths.stem)
         write_hu(staged.refined, work.result.refined, work.grid, description=DERIVED)
         write_hu(
             staged.added_detail, work.result.added_detail, work.grid, description=f"added detail; {DERIVED}"
         )
+        if work.spread is not None:
+            write_hu(staged.model_spread, work.spread, work.grid, description=f"model spread; {DERIVED}")
+        if dicom_out:
+            write_dicom_series(work.result.refined, work.grid.affine, work.reference_series, staged.dicom)
         save_picture(draw_ct(_picture(work)), staged.picture)
         write_page(staged, record)
+        record["files"] = [path.name for path in staged.existing()]
         record["n_bytes"] = {path.name: size_of(path) for path in staged.existing()}
         write_sidecar(staged.record, record)
 
