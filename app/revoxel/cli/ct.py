@@ -5,6 +5,7 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.ct_dicom import dicom
 from revoxel.cli.ct_drr import drr
 from revoxel.cli.ct_evaluate import evaluate
 from revoxel.cli.ct_prepare import prepare
@@ -23,6 +24,7 @@ app.command()(refine)
 app.command()(evaluate)
 app.command()(simulate)
 app.command()(drr)
+app.command()(dicom)
 
 
 @app.callback()

@@ -73,17 +73,14 @@ def write_dicom_series(
 
     Raises:
         FileExistsError: If `folder` holds something.
+        FileNotFoundError: If there is no folder of the reference.
         OSError: If it cannot be written; nothing is left behind.
         ValueError: If the volume is no finite 3D volume in the range of int16, the axes are sheared, or the
             reference is no series.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        msg = f"{folder} must be a new or empty folder, got one that holds something; choose another output."
-        raise FileExistsError(msg)
     stored = _stored(volume_hu)
     grid = Grid(stored.shape, affine)
-    check_straight(grid, "the volume")
+    check_series(grid, reference_series, folder)
     data, lps = _in_lps_order(stored, grid)
     series = _series_dataset(reference_series, lps)
     try:
@@ -98,6 +95,30 @@ def write_dicom_series(
         msg = f"{folder} must be writable, got '{error.strerror or error}'; free space or choose another."
         raise OSError(msg) from error
     return folder
+
+
+def check_series(grid: Grid, reference_series: Path | None, folder: Path) -> None:
+    """Refuse early what `write_dicom_series` could not write.
+
+    Args:
+        grid: Of the volume.
+        reference_series: Folder of the source, or `None`.
+        folder: Where the slices are to go.
+
+    Raises:
+        FileExistsError: If `folder` holds something.
+        FileNotFoundError: If there is no folder of the source.
+        ValueError: If the axes are sheared, or the source is no series.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"{folder} must be a new or empty folder, got one that holds something; choose another output."
+        raise FileExistsError(msg)
+    check_straight(grid, "the volume")
+    if reference_series is not None:
+        if not reference_series.is_dir():
+            msg = f"{reference_series} must be the folder of a DICOM series, got none; give its folder."
+            raise FileNotFoundError(msg)
+        find_series(reference_series)
 
 
 def _stored(volume_hu: NDArray[Any]) -> NDArray[np.int16]:
@@ -161,7 +182,7 @@ def _first_slice(reference_series: Path | None) -> Dataset:
 
     if reference_series is None:
         return Dataset()
-    first = find_series(Path(reference_series)).files[0]
+    first = find_series(reference_series).files[0]
     return dcmread(first, stop_before_pixels=True, specific_tags=[*_REQUIRED, *_OPTIONAL, *_UIDS])
 
 
