@@ -68,6 +68,8 @@ class ViewsBesided(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             item["views"] = self._views(item[key])
+            # A batch collates numbers and text; the notes on a scan may be absent or empty.
+            item[key].meta = {k: v for k, v in item[key].meta.items() if v is not None and v != []}
         return item
 
     def _views(self, image: Any) -> torch.Tensor:
