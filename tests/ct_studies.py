@@ -76,7 +76,7 @@ def write_upsampler(path: Path) -> Path:
     network = build_upsampler(arguments)
     with torch.no_grad():
         for weights in network.tails.parameters():
-            weights.normal_(std=1e-3)
+            weights.normal_(std=1e-2)
     protocol = upsampler_protocol(arguments, {"low_hu": -1024.0, "high_hu": 1476.0}, SPACING_MM)
     return save_checkpoint(path, {"model": network.state_dict()}, protocol)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 #: Stands in the header of every volume.
 DERIVED = "CT in HU, derived, not for diagnosis"
+SPREAD = "model spread in HU, no error; derived, not for diagnosis"
 
 
 @dataclass(frozen=True)

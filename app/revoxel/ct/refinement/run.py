@@ -12,9 +12,10 @@ from revoxel.core.done_before import size_of
 from revoxel.core.meta_images import grid_of
 from revoxel.core.provenance import write_sidecar
 from revoxel.core.staging import all_or_nothing
+from revoxel.core.volumes import write_volume
 from revoxel.ct.refinement.findings import coarse_facts, result_facts, warnings_of
 from revoxel.ct.refinement.methods import Chosen, Given, choose
-from revoxel.ct.refinement.outputs import DERIVED, CtPaths
+from revoxel.ct.refinement.outputs import DERIVED, SPREAD, CtPaths
 from revoxel.ct.refinement.page import write_page
 from revoxel.ct.refinement.picture import CtPicture, draw_ct, save_picture
 from revoxel.ct.refinement.spread import model_spread, refuse_spread
@@ -165,7 +166,7 @@ def _save(paths: CtPaths, work: _Work, record: dict[str, Any], *, dicom_out: boo
             staged.added_detail, work.result.added_detail, work.grid, description=f"added detail; {DERIVED}"
         )
         if work.spread is not None:
-            write_hu(staged.model_spread, work.spread, work.grid, description=f"model spread; {DERIVED}")
+            write_volume(staged.model_spread, work.spread, work.grid, description=SPREAD)
         if dicom_out:
             write_dicom_series(work.result.refined, work.grid.affine, work.reference_series, staged.dicom)
         save_picture(draw_ct(_picture(work)), staged.picture)
