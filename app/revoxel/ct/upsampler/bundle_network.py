@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms import MapTransform
 from torch import nn
 
@@ -83,17 +84,25 @@ class UpsamplerBundleNet(nn.Module):
 
 
 class WholeHUd(MapTransform):
-    """Round refined images to whole HU so that their block means stay.
+    """Round refined images to whole HU so that their block means stay, and name them after the coarse one.
 
     Args:
-        keys: images in HU, `(1, X, Y, Z)`.
+        keys: images in HU, `(1, X, Y, Z)`, where they lie.
         factor: side of a block in voxels.
+        coarse_key: image with the name of the file; without it there is no name.
         allow_missing_keys: skip absent keys.
     """
 
-    def __init__(self, keys: KeysCollection, factor: int = 4, *, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        factor: int = 4,
+        coarse_key: str = "image",
+        *,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.factor = factor
+        self.factor, self.coarse_key = factor, coarse_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Round the images.
@@ -105,7 +114,35 @@ class WholeHUd(MapTransform):
             Item with images of int16.
         """
         item = dict(data)
+        name = getattr(item.get(self.coarse_key), "meta", {}).get("filename_or_obj")
         for key in self.key_iterator(item):
-            image = torch.as_tensor(item[key]).as_subclass(torch.Tensor)
-            item[key] = round_within_blocks(image[None].float(), self.factor)[0]
+            image = item[key]
+            whole = round_within_blocks(
+                torch.as_tensor(image).as_subclass(torch.Tensor)[None].float(), self.factor
+            )
+            item[key] = MetaTensor(whole[0], affine=getattr(image, "affine", None))
+            item[key].meta |= {} if name is None else {"filename_or_obj": name}
+        return item
+
+
+class KnownMetad(MapTransform):
+    """Keep of an image's metadata what is known: a data loader refuses None and empty lists.
+
+    Args:
+        keys: images.
+        allow_missing_keys: skip absent keys.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Leave out what is not known.
+
+        Args:
+            data: item with images.
+
+        Returns:
+            Item with the same images.
+        """
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key].meta = {k: v for k, v in item[key].meta.items() if v is not None and v != []}
         return item
