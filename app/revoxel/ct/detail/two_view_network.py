@@ -25,8 +25,8 @@ class TwoViewNetwork(nn.Module):
     """Correct the back-projection of two views.
 
     A 2D U-Net per view finds features; they are spread back along the rays, next to the back-projection and
-    to each voxel's position; a 3D U-Net adds what it learned. Untrained it gives the back-projection. No
-    normalisation: it would lose the HU level.
+    to each voxel's position; a 3D U-Net adds what it learned. Untrained it gives the back-projection, which
+    also carries the HU level that the normalisation of both U-Nets loses.
 
     Args:
         scene: Voxel size, X-ray geometry and HU window.
@@ -48,10 +48,10 @@ class TwoViewNetwork(nn.Module):
         image = (lift_channels, lift_channels, 2 * lift_channels, 2 * lift_channels, 32, lift_channels)
         volume = (width, width, 2 * width, 4 * width, 4 * width, width)
         self.encoders = nn.ModuleList(
-            BasicUNet(2, 1, lift_channels, features=image, norm=None, upsample="nontrainable") for _ in View
+            BasicUNet(2, 1, lift_channels, features=image, upsample="nontrainable") for _ in View
         )
         n_inputs = 2 * lift_channels + 1 + 3
-        self.fuse = BasicUNet(3, n_inputs, 1, features=volume, norm=None, upsample="nontrainable")
+        self.fuse = BasicUNet(3, n_inputs, 1, features=volume, upsample="nontrainable")
         nn.init.zeros_(self.fuse.final_conv.weight)
         nn.init.zeros_(self.fuse.final_conv.bias)
 
