@@ -63,7 +63,7 @@ def prepare(
 
     from revoxel.core.compute import set_threads
     from revoxel.core.report import fact_table, number_table
-    from revoxel.ct.scans.prepare import PICTURE_FILE, PrepareRecipe, prepare_study
+    from revoxel.ct.scans.prepare import PICTURE_FILE, PrepareRecipe, check_recipe, prepare_study
     from revoxel.ct.scans.sources import Statements, describe_sources, find_scans
     from revoxel.ct.scans.study import STUDY_FILE
 
@@ -71,11 +71,11 @@ def prepare(
     recipe = PrepareRecipe(
         spacing_mm, _parse_size(size), 4 if factor == "4" else 2, mode, allow_no_air=allow_no_air, seed=seed
     )
-    recipe.steps("")
     said = Statements(
         _parse_pairs(patient_id or [], "--patient-id"), _parse_licences(licence or []), weights_may_ship or ()
     )
     sources = describe_sources(find_scans(scans), said)
+    check_recipe(sources, recipe, out)
     console = Console()
     if dry_run:
         found = {

@@ -4,7 +4,8 @@ import nibabel
 import pytest
 
 from ct_scans import grid_around, sphere_hu
-from revoxel.ct.scans.sources import Statements, describe_sources, find_scans
+from revoxel.ct.scans.sources import Statements, check_apart, describe_sources, find_scans
+from revoxel.ct.scans.study import CtRow
 
 NOTHING = Statements({}, {})
 
@@ -58,6 +59,23 @@ def test_same_origin_and_grid_need_a_stated_patient(tmp_path):
     for patients in ({"a": "p", "b": "p"}, {"a": "p", "b": "q"}):
         sources = describe_sources(paths, Statements(patients, {}))
         assert [source.patient_id for source in sources] == list(patients.values())
+
+
+def test_scan_at_the_place_of_another_patients_in_the_study_needs_a_stated_patient(tmp_path):
+    first, second = (scan(tmp_path / f"{name}.nii.gz", change_hu=hu) for name, hu in (("a", 0.0), ("b", 1.0)))
+    (known,) = describe_sources([first], NOTHING)
+    row = CtRow(
+        name="a",
+        patient_id="a",
+        fine="fine/a.nii.gz",
+        coarse="coarse/a.nii.gz",
+        spacing_mm=1.5,
+        source_origin_mm=known.origin_mm,
+        source_spacing_mm=known.spacing_mm,
+    )
+    with pytest.raises(ValueError, match="a and b must be of known patients"):
+        check_apart(describe_sources([second], NOTHING), [row])
+    check_apart(describe_sources([second], Statements({"b": "a"}, {})), [row])
 
 
 def test_repeated_names_and_statements_about_nobody_are_refused(tmp_path):

@@ -16,6 +16,7 @@ from revoxel.core.volumes import volume_sidecar
 from revoxel.ct.scans.coarse import CoarseMode, MakeCoarsed
 from revoxel.ct.scans.picture import save_study_picture
 from revoxel.ct.scans.results import write_hu
+from revoxel.ct.scans.sources import check_apart
 from revoxel.ct.scans.study import STUDY_FILE, CtRow, CtStudy, load_study, patient_folds, save_study
 from revoxel.ct.scans.transforms import CheckCTd, LoadCTd, ToGridd
 
@@ -117,27 +118,41 @@ def prepare_study(
         OSError: If a file cannot be read or written.
         ValueError: If a scan is unusable, or the study was made with another recipe.
     """
-    recipe.steps("")
-    study = _existing(out, recipe)
+    study = check_recipe(sources, recipe, out)
+    rows = {row.name: row for row in study.rows} if study else {}
     for source in sources:
-        report = progress or (lambda _name, _share: None)
-        report(source.name, 0.0)
-        row = None if overwrite else _done(source, recipe, out)
-        if row is None:
-            row = _prepare(source, recipe, out, overwrite=overwrite)
-        kept = [other for other in study.rows if other.name != source.name] if study else []
-        study = _study_of([*kept, row], recipe, out)
+        if progress:
+            progress(source.name, 0.0)
+        done = None if overwrite else _done(source, recipe, out)
+        rows[source.name] = done or _prepare(source, recipe, out, overwrite=overwrite)
         # After every scan: what a killed run leaves is a study of the scans that it finished.
-        save_study(study, out / STUDY_FILE)
-        report(source.name, 1.0)
-    if study is None:
-        msg = f"scans must be at least one, got none for {out}; give files or a folder."
-        raise ValueError(msg)
+        save_study(_study_of(list(rows.values()), recipe), out / STUDY_FILE)
+        if progress:
+            progress(source.name, 1.0)
+    study = load_study(out)
     save_study_picture(study, out / PICTURE_FILE)
     return study
 
 
-def _existing(out: Path, recipe: PrepareRecipe) -> CtStudy | None:
+def check_recipe(sources: Sequence[CtSource], recipe: PrepareRecipe, out: Path) -> CtStudy | None:
+    """Refuse early what cannot be prepared.
+
+    Args:
+        sources: The scans.
+        recipe: What to do with them.
+        out: Folder of the study.
+
+    Returns:
+        The study that lies there already, if any.
+
+    Raises:
+        ValueError: If there is no scan, the recipe is impossible or not the study's, or a scan may be of
+            a patient that the study knows under another name.
+    """
+    if not sources:
+        msg = f"scans must be at least one, got none for {out}; give files or a folder."
+        raise ValueError(msg)
+    recipe.steps("")
     if not (out / STUDY_FILE).is_file():
         return None
     study = load_study(out)
@@ -148,11 +163,13 @@ def _existing(out: Path, recipe: PrepareRecipe) -> CtStudy | None:
             "choose another output folder."
         )
         raise ValueError(msg)
+    names = {source.name for source in sources}
+    check_apart(sources, [row for row in study.rows if row.name not in names])
     return study
 
 
-def _study_of(rows: list[CtRow], recipe: PrepareRecipe, out: Path) -> CtStudy:
-    study = CtStudy(
+def _study_of(rows: list[CtRow], recipe: PrepareRecipe) -> CtStudy:
+    return CtStudy(
         spacing_mm=recipe.spacing_mm,
         factor=recipe.factor,
         mode=CoarseMode(recipe.mode),
@@ -160,7 +177,6 @@ def _study_of(rows: list[CtRow], recipe: PrepareRecipe, out: Path) -> CtStudy:
         rows=rows,
         folds=patient_folds([row.patient_id for row in rows], seed=recipe.seed),
     )
-    return study.model_copy(update={"folder": out.resolve()})
 
 
 def _row(source: CtSource, recipe: PrepareRecipe, out: Path) -> CtRow:
@@ -174,7 +190,8 @@ def _row(source: CtSource, recipe: PrepareRecipe, out: Path) -> CtRow:
         licence=source.licence,
         weights_may_ship=source.weights_may_ship,
         source_sha256=source.sha256,
-        source_spacing_mm=read_sidecar(volume_sidecar(files[FINE]))["scan"]["spacing_mm"],
+        source_origin_mm=source.origin_mm,
+        source_spacing_mm=source.spacing_mm,
         sha256={FINE: sha256_of(files[FINE]), COARSE: sha256_of(files[COARSE])},
     )
 

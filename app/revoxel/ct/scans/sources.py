@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 
+from revoxel.core.geometry import Grid
 from revoxel.core.provenance import sha256_of
 from revoxel.core.volumes import ITK_SUFFIXES, NIFTI_SUFFIXES, read_volume, volume_stem
 from revoxel.ct.scans.study import NOT_STATED
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from revoxel.ct.scans.study import CtRow
 
 _SAME_PLACE_MM = 0.01
 
@@ -34,6 +35,8 @@ class CtSource:
         licence: On which terms it may be used.
         weights_may_ship: Whether weights trained on it may be given away.
         sha256: Of the file, or of the folder's files together.
+        origin_mm: Where its first voxel lies.
+        spacing_mm: Its voxel size, axes as stored.
     """
 
     path: Path
@@ -43,6 +46,13 @@ class CtSource:
     licence: str
     weights_may_ship: bool
     sha256: str
+    origin_mm: tuple[float, float, float]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def place(self) -> tuple[float, ...]:
+        """What scans of different people rarely share."""
+        return (*self.origin_mm, *self.spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -98,20 +108,45 @@ def describe_sources(paths: Sequence[Path], said: Statements) -> list[CtSource]:
     """
     names = [volume_stem(path) for path in paths]
     _check_names(names, said)
-    sources = [
-        CtSource(
-            path=path,
-            name=name,
-            patient_id=said.patient_ids.get(name, name),
-            patient_is_stated=name in said.patient_ids,
-            licence=said.licences.get(name, said.licences.get("", NOT_STATED)),
-            weights_may_ship=name in said.weights_may_ship,
-            sha256=sha256_of(path),
-        )
-        for path, name in zip(paths, names, strict=True)
-    ]
-    _check_patients(sources)
+    sources = [_described(path, name, said) for path, name in zip(paths, names, strict=True)]
+    for index, source in enumerate(sources):
+        for other in sources[:index]:
+            _check_pair(other, source)
     return sources
+
+
+def check_apart(sources: Sequence[CtSource], rows: Sequence[CtRow]) -> None:
+    """Refuse new scans that may be of a patient whom a study knows under another name.
+
+    Args:
+        sources: New scans.
+        rows: What the study holds already.
+
+    Raises:
+        ValueError: If a scan lies where one of another patient lies, and nobody said whose it is.
+    """
+    for source in sources:
+        for row in rows:
+            place = (*(row.source_origin_mm or ()), *(row.source_spacing_mm or ()))
+            same = len(place) == len(source.place) and np.allclose(place, source.place, atol=_SAME_PLACE_MM)
+            if same and not source.patient_is_stated and row.patient_id != source.patient_id:
+                raise ValueError(_one_place(row.name, source.name))
+
+
+def _described(path: Path, name: str, said: Statements) -> CtSource:
+    grid = _grid(path)
+    x, y, z = (float(value) for value in grid.affine[:3, 3])
+    return CtSource(
+        path=path,
+        name=name,
+        patient_id=said.patient_ids.get(name, name),
+        patient_is_stated=name in said.patient_ids,
+        licence=said.licences.get(name, said.licences.get("", NOT_STATED)),
+        weights_may_ship=name in said.weights_may_ship,
+        sha256=sha256_of(path),
+        origin_mm=(x, y, z),
+        spacing_mm=grid.spacing_mm,
+    )
 
 
 def _scans_in(folder: Path) -> list[Path]:
@@ -145,29 +180,30 @@ def _check_names(names: Sequence[str], said: Statements) -> None:
         raise ValueError(msg)
 
 
-def _check_patients(sources: Sequence[CtSource]) -> None:
-    places = [_place(source.path) for source in sources]
-    for index, (second, place) in enumerate(zip(sources, places, strict=True)):
-        for first, other in zip(sources[:index], places[:index], strict=True):
-            if first.sha256 == second.sha256:
-                msg = f"{second.path} must differ from {first.path}, got the same bytes; leave one out."
-                raise ValueError(msg)
-            known = first.patient_id == second.patient_id or (
-                first.patient_is_stated and second.patient_is_stated
-            )
-            if not known and np.allclose(place, other, atol=_SAME_PLACE_MM):
-                msg = (
-                    f"{first.name} and {second.name} must be of known patients, got the same origin and grid "
-                    "for both, as parts of one scan have; state both with --patient-id NAME=PATIENT."
-                )
-                raise ValueError(msg)
+def _check_pair(first: CtSource, second: CtSource) -> None:
+    if first.sha256 == second.sha256:
+        msg = f"{second.path} must differ from {first.path}, got the same bytes; leave one out."
+        raise ValueError(msg)
+    stated = first.patient_is_stated and second.patient_is_stated
+    if first.patient_id == second.patient_id or stated:
+        return
+    if np.allclose(first.place, second.place, atol=_SAME_PLACE_MM):
+        raise ValueError(_one_place(first.name, second.name))
 
 
-def _place(path: Path) -> NDArray[np.float64]:
-    """Affine of a scan; that of a NIfTI file without its voxels."""
+def _one_place(first: str, second: str) -> str:
+    return (
+        f"{first} and {second} must be of known patients, got the same origin and grid for both, as parts of "
+        "one scan have; state both with --patient-id NAME=PATIENT."
+    )
+
+
+def _grid(path: Path) -> Grid:
+    """Grid of a scan; that of a NIfTI file without its voxels."""
     if path.is_file() and path.name.lower().endswith(NIFTI_SUFFIXES):
         try:
-            return np.asarray(nibabel.load(path).affine, dtype=np.float64)
-        except (OSError, EOFError, nibabel.filebasedimages.ImageFileError):
+            image = nibabel.load(path)
+            return Grid(image.shape[:3], image.affine)
+        except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
             pass  # the reader says what is wrong with the file
-    return read_volume(path).grid.affine
+    return read_volume(path).grid

@@ -59,6 +59,7 @@ class CtRow(_Strict):
     licence: str = NOT_STATED
     weights_may_ship: bool = False
     source_sha256: Sha256 | None = None
+    source_origin_mm: tuple[float, float, float] | None = None
     source_spacing_mm: tuple[Positive, Positive, Positive] | None = None
     sha256: dict[FileField, Sha256] = Field(default_factory=dict)
 
