@@ -150,7 +150,8 @@ def _seed_table(items: Sequence[Comparison], trainings: Sequence[str]) -> list[s
         return [spread, f"{stdev(found):.{digits}f}", f"{both:.{digits}f}"]
 
     rows = [[f"{item.snr:g}", *(cell for target in Target for cell in cells(item, target))] for item in items]
-    columns = [f"{target.upper()} {what}" for target in Target for what in ("alone (range)", "sd", "ensemble")]
+    parts = ("alone (range)", "sd", "ensemble")
+    columns = [f"{target.upper()} {part}" for target in Target for part in parts]
     return _table(("SNR60", *columns), rows)
 
 
