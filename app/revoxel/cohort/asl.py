@@ -37,7 +37,16 @@ sum up all scans; `cohort.json` lists what was run, `failures.csv` what failed a
 {RESEARCH_USE.capitalize()}.
 """
 # BIDS has no names for maps of perfusion yet.
-_IGNORED = ("*_cbf.*", "*_att.*", "*_abv.*", "*_abat.*", "*_bound_mask.*", "*_asl.*", GROUP_TABLE, GROUP_PAGE)
+_IGNORED = (
+    "*_cbf.*",
+    "*_att.*",
+    "*_abv.*",
+    "*_abat.*",
+    "*_desc-bound_mask.*",
+    "*_asl.*",
+    GROUP_TABLE,
+    GROUP_PAGE,
+)
 _DERIVATIVES = Derivatives("Revoxel: maps of CBF and ATT", _README, _IGNORED)
 
 
