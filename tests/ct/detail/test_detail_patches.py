@@ -6,16 +6,20 @@ import pytest
 import torch
 
 import ct_studies
+from revoxel.core.checkpoints import save_weights
+from revoxel.core.provenance import sha256_of
 from revoxel.ct.detail.base_choice import chosen_base
 from revoxel.ct.detail.bases import BackprojectionBase, OracleBase
 from revoxel.ct.detail.evaluation import tiles
 from revoxel.ct.detail.lifting import XrayScene
 from revoxel.ct.detail.patches import DetailBank, DetailRecipe
+from revoxel.ct.detail.two_view_base import build_two_view, two_view_protocol
 from revoxel.ct.scans.study import load_study
 from revoxel.ct.xray.geometry import XrayGeometry
 from revoxel.ct.xray.projector import project_views
 
 SCENE = XrayScene((ct_studies.SPACING_MM,) * 3, XrayGeometry(size=16))
+LARGER = XrayScene(SCENE.spacing_mm, XrayGeometry(size=32))
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +88,19 @@ def test_base_is_the_one_that_the_configuration_names(tmp_path: Path):
     ):
         with pytest.raises(SystemExit, match=said):
             chosen_base(choice(**wrong), SCENE, 16)
+
+
+def test_two_view_base_of_another_hash_or_scene_is_refused(tmp_path: Path):
+    arguments = {"lift_channels": 2, "width": 4}
+    network = build_two_view(arguments, LARGER, 32)
+    path = save_weights(tmp_path / "base.pt", network.state_dict(), two_view_protocol(arguments, LARGER, 32))
+    named = choice(kind="two-view", checkpoint=str(path), sha256=sha256_of(path))
+    base = chosen_base(named, LARGER, 32)
+    assert base.weights_sha256 == sha256_of(path)
+    views = torch.rand(1, 2, 1, 32, 32)
+    assert base.coarse(views).shape == (1, 1, 32, 32, 32)
+    assert not base.coarse(views).requires_grad
+    with pytest.raises(SystemExit, match=r"weights of SHA-256 0+, got"):
+        chosen_base(named | {"sha256": "0" * 64}, LARGER, 32)
+    with pytest.raises(SystemExit, match="error: "):
+        chosen_base(named, XrayScene((3.0, 3.0, 3.0), LARGER.geometry), 32)
