@@ -85,17 +85,13 @@ def refine(
     Example: revoxel ct refine coarse.nii.gz --bundle ct_detail_64 --frontal pa.tiff --lateral lat.tiff
     --views-unit nepers --geometry geometry.json -o out/
     """
-    from rich.console import Console
-
     from revoxel.core.compute import set_threads
     from revoxel.ct.refinement.methods import Method, MethodChoice
-    from revoxel.ct.refinement.planning import RefineSettings, plan_refinement
-    from revoxel.ct.refinement.run import refine as refine_scan
+    from revoxel.ct.refinement.planning import RefineSettings
     from revoxel.ct.xray.view_files import ViewsUnit
     from revoxel.ct.xray.views import ViewOptions
 
     set_threads(threads)
-    console = Console()
     settings = RefineSettings(
         choice=MethodChoice(Method(method), bundle, checkpoint, device),
         views=_views(
@@ -115,6 +111,16 @@ def refine(
         memory_gb=memory_gb,
         overwrite=overwrite,
     )
+    _carry_out(coarse, out, settings, dry_run=dry_run)
+
+
+def _carry_out(coarse: Path, out: Path, settings: RefineSettings, *, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from revoxel.ct.refinement.planning import plan_refinement
+    from revoxel.ct.refinement.run import refine as refine_scan
+
+    console = Console()
     plan = plan_refinement(coarse, out, settings)
     if dry_run:
         _show_plan(console, plan, settings)

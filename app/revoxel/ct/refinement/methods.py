@@ -109,6 +109,7 @@ class Chosen:
     Args:
         name: For records and pictures.
         make: From what is given to the refined volume.
+        once: The same with the network seeing the scan one way round; None where its answer cannot vary.
         factor: Fine voxels along a coarse one; 1 for detail at the same size.
         window: Values that it was trained on.
         trained_on_mm: Coarse voxel size that it was trained on; None for interpolation.
@@ -117,6 +118,7 @@ class Chosen:
 
     name: str
     make: Callable[[Given], Result]
+    once: Callable[[Given], Result] | None = None
     factor: int = FACTOR
     window: HounsfieldWindow = CT_NUMBERS
     trained_on_mm: float | None = None
@@ -158,12 +160,13 @@ def sliced(upsample: Step, factor: int = FACTOR) -> Callable[[Given], Result]:
     return lambda given: by_slabs(given.coarse_hu, upsample, factor, given.memory_gb, given.progress)
 
 
-def upsampling(path: Path, device: str) -> tuple[Step, UpsamplerModel]:
+def upsampling(path: Path, device: str, *, mirrored: bool = True) -> tuple[Step, UpsamplerModel]:
     """A trained upsampler as a step, before the projection.
 
     Args:
         path: Its weights.
         device: Where it computes.
+        mirrored: Whether it answers with the mean over mirror images.
 
     Returns:
         The step, and what it is for.
@@ -171,15 +174,18 @@ def upsampling(path: Path, device: str) -> tuple[Step, UpsamplerModel]:
     Raises:
         ValueError: If the weights cannot be used.
     """
-    from revoxel.ct.upsampler.inference import upsample
+    from revoxel.ct.upsampler.inference import UpsampleOptions, upsample
     from revoxel.ct.upsampler.models import load_upsampler
 
     model = load_upsampler(path)
     model.network.to(resolve_device(device))
 
     def step(coarse_hu: NDArray[np.float32], progress: Share) -> NDArray[np.float32]:
-        fine = upsample(model.network, as_tensor(coarse_hu), window=model.window, progress=progress)
-        return as_volume(fine)
+        options = UpsampleOptions(mirrored=mirrored)
+        coarse = as_tensor(coarse_hu)
+        return as_volume(
+            upsample(model.network, coarse, window=model.window, options=options, progress=progress)
+        )
 
     return step, model
 
@@ -189,6 +195,7 @@ def _upsampler(path: Path, choice: MethodChoice) -> Chosen:
     return Chosen(
         name=_name(choice, path, "upsampler"),
         make=sliced(step, model.factor),
+        once=sliced(upsampling(path, choice.device, mirrored=False)[0], model.factor),
         factor=model.factor,
         window=model.window,
         trained_on_mm=model.factor * model.spacing_mm,
@@ -202,9 +209,14 @@ def _detail(path: Path, choice: MethodChoice) -> Chosen:
 
     refiner = load_refiner(path)
     refiner.network.to(resolve_device(choice.device))
+
+    def make(given: Given) -> Result:
+        return add_details(refiner, given.coarse_hu, given.grid, given.views)
+
     return Chosen(
         name=_name(choice, path, "detail"),
-        make=lambda given: add_details(refiner, given.coarse_hu, given.grid, given.views),
+        make=make,
+        once=make,
         factor=1,
         window=refiner.scene.window,
         trained_on_mm=max(refiner.scene.spacing_mm),

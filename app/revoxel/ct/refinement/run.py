@@ -18,7 +18,7 @@ from revoxel.ct.refinement.methods import Chosen, Given, choose
 from revoxel.ct.refinement.outputs import DERIVED, SPREAD, CtPaths
 from revoxel.ct.refinement.page import write_page
 from revoxel.ct.refinement.picture import CtPicture, draw_ct, save_picture
-from revoxel.ct.refinement.spread import model_spread, refuse_spread
+from revoxel.ct.refinement.spread import model_spread, single_answers
 from revoxel.ct.refinement.steps import Result
 from revoxel.ct.refinement.truth import Truth, compare, read_truth
 from revoxel.ct.refinement.views import explained, read_views
@@ -98,13 +98,12 @@ def refine(plan: RefinePlan, settings: RefineSettings, progress: Progress | None
     report("load", 1.0)
     report("refine", 0.0)
     given = Given(coarse_hu, coarse_grid, views, settings.memory_gb, lambda share: report("refine", share))
-    if settings.spread:
-        refuse_spread(chosen, given)
+    spread_step = single_answers(chosen, given) if settings.spread else None
     result = chosen.make(given)
     report("refine", 1.0)
     spread = None
-    if settings.spread:
-        spread = model_spread(chosen, given, result, lambda share: report("spread", share))
+    if spread_step is not None:
+        spread = model_spread(spread_step, given, lambda share: report("spread", share))
     record = _record(plan, chosen, coarse_facts(image, chosen), result_facts(result, grid))
     if views is not None:
         record["views"] = {

@@ -6,7 +6,7 @@ A network that answers alike can be wrong alike. The spread shows where it guess
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,47 +18,51 @@ if TYPE_CHECKING:
     from revoxel.ct.refinement.methods import Chosen, Given
     from revoxel.ct.refinement.steps import Result
 
-_AXES = (0, 1, 2)
+#: Mirrored along nothing, and along each axis.
+_MIRRORS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,))
 
 
-def refuse_spread(chosen: Chosen, given: Given) -> None:
-    """Say where there is no model spread.
+def single_answers(chosen: Chosen, given: Given) -> Callable[[Given], Result]:
+    """The method as it answers for one way round.
 
     Args:
         chosen: The method.
         given: What is refined.
 
+    Returns:
+        From what is given to one answer.
+
     Raises:
         ValueError: If the method is interpolation, or views tell which way the patient lies.
     """
-    if chosen.trained_on_mm is None or given.views is not None:
-        why = "interpolation" if chosen.trained_on_mm is None else "X-ray views"
+    if chosen.once is None or given.views is not None:
+        why = "interpolation" if chosen.once is None else "X-ray views"
         msg = f"model spread must come from a network without X-ray views, got {why}; leave it out."
         raise ValueError(msg)
+    return chosen.once
 
 
 def model_spread(
-    chosen: Chosen, given: Given, result: Result, progress: Callable[[float], None]
+    once: Callable[[Given], Result], given: Given, progress: Callable[[float], None]
 ) -> NDArray[np.float32]:
-    """Standard deviation of the result over the scan and its mirror images along each axis.
+    """Standard deviation of single answers over the scan and its mirror images along each axis.
 
     Args:
-        chosen: The method.
-        given: What was refined.
-        result: What came of it.
+        once: The method, without its own mean over mirror images.
+        given: What is refined.
         progress: Called with the share done.
 
     Returns:
         `(x, y, z)` in HU.
     """
-    mean = result.refined.astype(np.float32)
-    squares = np.zeros_like(mean)
-    for count, axis in enumerate(_AXES, start=2):
-        mirrored = replace(given, coarse_hu=np.flip(given.coarse_hu, axis).copy(), progress=None)
+    mean: NDArray[Any] = np.zeros((), dtype=np.float32)
+    squares: NDArray[Any] = mean
+    for count, axes in enumerate(_MIRRORS, start=1):
+        mirrored = replace(given, coarse_hu=np.flip(given.coarse_hu, axes).copy(), progress=None)
         # Welford's recurrence: two volumes in memory, whatever the number of mirrors.
-        step = np.flip(chosen.make(mirrored).refined, axis) - mean
-        mean += step / count
-        squares += step * (step - step / count)
-        progress((count - 1) / len(_AXES))
-    spread: NDArray[np.float32] = np.sqrt(squares / len(_AXES))
+        step = np.flip(once(mirrored).refined, axes).astype(np.float32) - mean
+        mean = mean + step / count
+        squares = squares + step * (step - step / count)
+        progress(count / len(_MIRRORS))
+    spread: NDArray[np.float32] = np.sqrt(squares / (len(_MIRRORS) - 1)).astype(np.float32)
     return spread
