@@ -9,7 +9,8 @@ from revoxel.cli.options import DebugOption, DryRunOption, OverwriteOption, Seed
 from revoxel.cli.progress import stage_bars
 
 if TYPE_CHECKING:
-    from revoxel.ct.scans.study import CtRow
+    from revoxel.ct.scans.sources import CtSource
+    from revoxel.ct.scans.study import CtRow, CtStudy
 
 
 def prepare(
@@ -59,13 +60,9 @@ def prepare(
 
     Example: revoxel ct prepare scans/ -o set --spacing-mm 1.5 --patient-id a=p1 --patient-id b=p1
     """
-    from rich.console import Console
-
     from revoxel.core.compute import set_threads
-    from revoxel.core.report import fact_table, number_table
-    from revoxel.ct.scans.prepare import PICTURE_FILE, PrepareRecipe, check_recipe, prepare_study
+    from revoxel.ct.scans.prepare import PrepareRecipe, check_recipe, prepare_study
     from revoxel.ct.scans.sources import Statements, describe_sources, find_scans
-    from revoxel.ct.scans.study import STUDY_FILE
 
     set_threads(threads)
     recipe = PrepareRecipe(
@@ -76,21 +73,39 @@ def prepare(
     )
     sources = describe_sources(find_scans(scans), said)
     check_recipe(sources, recipe, out)
-    console = Console()
     if dry_run:
-        found = {
-            s.name: {"patient": s.patient_id, "licence": s.licence, "file": s.path.name} for s in sources
-        }
-        console.print(number_table("Nothing written (dry run)", found))
+        _show_found(sources)
         return
     with stage_bars() as report:
         study = prepare_study(sources, recipe, out, overwrite=overwrite, progress=report)
+    _show(study, out)
+
+
+def _show_found(sources: "list[CtSource]") -> None:
+    from rich.console import Console
+
+    from revoxel.core.report import number_table
+
+    found: dict[str, dict[str, float | str]] = {
+        source.name: {"patient": source.patient_id, "licence": source.licence, "file": source.path.name}
+        for source in sources
+    }
+    Console().print(number_table("Nothing written (dry run)", found))
+
+
+def _show(study: "CtStudy", out: Path) -> None:
+    from rich.console import Console
+
+    from revoxel.core.report import fact_table, number_table
+    from revoxel.ct.scans.prepare import PICTURE_FILE
+    from revoxel.ct.scans.study import STUDY_FILE
+
+    console = Console()
     console.print(number_table("Study", {row.name: _shown(row) for row in study.rows}))
-    interpolated = [row.name for row in study.rows if row.is_interpolated]
+    interpolated = ", ".join(row.name for row in study.rows if row.is_interpolated)
     if interpolated:
-        names = ", ".join(interpolated)
-        text = f"scanned coarser than {spacing_mm:g} mm, so interpolated, no truth at that size: {names}"
-        console.print(f"[yellow]-[/yellow] {text}", soft_wrap=True)
+        text = f"scanned coarser than {study.spacing_mm:g} mm, so interpolated, no truth at that size: "
+        console.print(f"[yellow]-[/yellow] {text}{interpolated}", soft_wrap=True)
     facts = {
         "folds": ", ".join(fold.name for fold in study.folds) or "none: one patient is not enough",
         "written": str(out / STUDY_FILE),
