@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from revoxel.ct.evaluation.planning import EvaluationPlan
     from revoxel.ct.evaluation.run import Scored
 
+_TABLE_WIDTH = 112
 DataOption = Annotated[Path, typer.Option(help="Study of revoxel ct prepare: study.json or its folder.")]
 RefinementOption = Annotated[
     str | None,
@@ -80,7 +81,8 @@ def evaluate(
     from revoxel.ct.evaluation.run import evaluate_rows
 
     set_threads(threads)
-    console = Console()
+    # Eight columns of numbers: on a narrower terminal lines wrap, but no digit is lost.
+    console = Console(width=max(Console().width, _TABLE_WIDTH))
     plan = plan_evaluation(data, fold, num_patients)
     paths = EvaluationPaths(out)
     weights = None if refinement_checkpoint is None else weights_of(refinement_checkpoint)

@@ -161,15 +161,15 @@ def _show_plan(console: Any, plan: RefinePlan, settings: RefineSettings) -> None
 
 
 def _show(console: Any, refined: Refined) -> None:
-    from revoxel.core.report import fact_table, number_table
+    from revoxel.core.report import fact_table
     from revoxel.ct.evaluation.tables import score_row
     from revoxel.ct.refinement.page import facts_of
 
     record, paths = refined.record, refined.paths
     console.print(fact_table(paths.stem, facts_of(record)))
     if "truth" in record:
-        rows = {record["method"]: score_row(record["truth"]["scores"])}
-        console.print(number_table("Against the truth, in the field of view", rows))
+        scores = score_row(record["truth"]["scores"])
+        console.print(fact_table("Against the truth, in the field of view", scores))
     if record["warnings"]:
         numbered = {str(number): text for number, text in enumerate(record["warnings"], start=1)}
         console.print(fact_table("Warnings", numbered))

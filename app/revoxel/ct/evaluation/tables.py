@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 
-def score_row(scores: Mapping[str, float | None]) -> dict[str, float | str]:
+def score_row(scores: Mapping[str, float | None]) -> dict[str, str]:
     """Scores as text by heading.
 
     Args:
