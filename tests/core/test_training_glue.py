@@ -17,7 +17,7 @@ from revoxel.core.training import (
     discard_run,
     load_weights,
     overlaid,
-    place_volumes,
+    place,
     run_engine,
 )
 
@@ -58,6 +58,19 @@ def test_budget_ends_a_training_and_lowers_the_rate(monkeypatch):
     assert other.spent_s == budget.spent_s >= 50
 
 
+def test_without_a_budget_the_rate_follows_the_epochs():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    rates = []
+    engine = Engine(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    engine.state.device = "cpu"
+    Budget(optimizer, SimpleNamespace(), seconds=0).attach(engine)
+    engine.run([0] * 10, max_epochs=5)
+    assert len(rates) == 50
+    assert rates[0] < 0.1
+    assert max(rates) > 0.9
+    assert 0 < rates[-1] < 0.05
+
+
 def test_bundle_root_must_be_a_bundle(tmp_path):
     with pytest.raises(SystemExit, match="bundle_root must be a bundle's folder"):
         check_bundle_start(tmp_path)
@@ -87,10 +100,11 @@ def test_discarding_removes_a_run_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_volumes_lie_channels_last():
+def test_convolutions_of_both_kinds_lie_channels_last():
     network = torch.nn.Sequential(torch.nn.Conv3d(2, 2, 3), torch.nn.Conv2d(2, 2, 3))
-    placed = place_volumes(network, torch.device("cpu"), Precision("float32"))
+    placed = place(network, torch.device("cpu"), Precision("float32"))
     assert placed[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert placed[1].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_wrapper_reads_and_writes_the_names_of_what_it_wraps():

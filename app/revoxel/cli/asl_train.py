@@ -52,6 +52,7 @@ def train(
         train_network,
     )
     from revoxel.core.compute import resolve_device, set_threads
+    from revoxel.core.training import discard_run
 
     sections = read_sections(cfg) if cfg else default_sections()
     values: dict[str, Any] = {"seed": seed, "device": f"$torch.device('{resolve_device(device)}')"}
@@ -66,7 +67,7 @@ def train(
         return
     for number, folder in enumerate(folders):
         if overwrite:
-            _remove_run(folder)
+            discard_run(folder)
         path = train_network(sections, folder, **{**values, "seed": seed + 1000 * number})
         typer.echo(f"wrote {path}")
     if n_members > 1:
@@ -84,10 +85,3 @@ def _show_plan(sections: dict[str, Any], folders: list[Path], values: dict[str, 
     for folder in folders:
         typer.echo(f"{folder}: {'continue' if (folder / 'last.pt').is_file() else 'train'}")
     typer.echo(yaml.safe_dump({**sections, "values": values}, sort_keys=False))
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run wrote, and nothing else."""
-    for pattern in ("model*.pt", "last.pt", "training_log.csv", "configuration.yaml"):
-        for path in folder.glob(pattern):
-            path.unlink()

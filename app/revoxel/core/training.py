@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Sections = dict[str, Any]
 #: The configuration of a run, kept beside its checkpoints.
 KEPT_CONFIGURATION = "configuration.yaml"
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Sections:
@@ -49,8 +50,41 @@ def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Sections:
     return result
 
 
+def training_workflow(bundle: Path, source: Path, sections: Sections, folder: Path, **values: Any) -> Any:
+    """A training through its bundle, ready to run; the configuration is kept beside the run.
+
+    Args:
+        bundle: folder of the bundle.
+        source: folder with `model_configuration_keys.yaml`.
+        sections: the configuration.
+        folder: of the run; made if it is not there.
+        **values: further values of the bundle's `train.json`.
+
+    Returns:
+        MONAI's workflow.
+
+    Raises:
+        ValueError: If there is an unknown key.
+    """
+    from monai.bundle import create_workflow
+
+    kept = folder / KEPT_CONFIGURATION
+    with atomic_path(kept, overwrite=True) as temporary:
+        temporary.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
+    settings = graph_values(kept, source / TABLE, "train") | values
+    settings |= {"out_root": str(folder.parent), "run_name": folder.name}
+    with quiet_monai():
+        return create_workflow(
+            config_file=str(bundle / "configs" / "train.json"),
+            workflow_type="train",
+            bundle_root=str(bundle),
+            run_id="training",
+            **settings,
+        )
+
+
 def run_training(bundle: Path, source: Path, sections: Sections, folder: Path, **values: Any) -> Path:
-    """Train one network through its bundle, or go on with it; the configuration is kept beside the run.
+    """Train one network through its bundle, or go on with it.
 
     Args:
         bundle: folder of the bundle.
@@ -66,22 +100,8 @@ def run_training(bundle: Path, source: Path, sections: Sections, folder: Path, *
         SystemExit: With one line, if the run cannot work.
         ValueError: If there is an unknown key.
     """
-    from monai.bundle import create_workflow
-
-    kept = folder / KEPT_CONFIGURATION
-    with atomic_path(kept, overwrite=True) as temporary:
-        temporary.write_text(yaml.safe_dump(sections, sort_keys=False), encoding="utf-8")
-    settings = graph_values(kept, source / TABLE, "train") | values
-    settings |= {"out_root": str(folder.parent), "run_name": folder.name}
     with quiet_monai():
-        workflow = create_workflow(
-            config_file=str(bundle / "configs" / "train.json"),
-            workflow_type="train",
-            bundle_root=str(bundle),
-            run_id="training",
-            **settings,
-        )
-        workflow.run()
+        training_workflow(bundle, source, sections, folder, **values).run()
     return folder
 
 
@@ -142,20 +162,20 @@ def check_bundle_start(bundle_root: str | Path, out_root: str | Path | None = No
             Path(out_root).mkdir(parents=True, exist_ok=True)
 
 
-def place_volumes(network: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """Move a network of volumes to its device, in the layout that its precision runs fastest in.
+def place(network: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
+    """Move a network to its device, in the layout that its precision runs fastest in.
 
     Args:
-        network: any network of 3D convolutions.
+        network: any network of 2D or 3D convolutions, or of both.
         device: where it computes.
         precision: number format and layout.
     """
     placed = network.to(device)
     if precision.channels_last:
-        # Asked as a whole, a network that holds 2D convolutions as well refuses the 3D layout.
-        for part in placed.modules():
-            if isinstance(part, torch.nn.Conv3d):
-                part.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        # Asked as a whole, a network that holds convolutions of both kinds refuses either layout.
+        for weights in placed.parameters():
+            if weights.ndim in _CHANNELS_LAST:
+                weights.data = weights.data.contiguous(memory_format=_CHANNELS_LAST[weights.ndim])
     return placed
 
 

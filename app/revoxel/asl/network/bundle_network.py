@@ -11,6 +11,7 @@ from revoxel.asl.network.ensemble import MAPS
 from revoxel.asl.network.inputs import SliceData, network_input
 from revoxel.asl.network.models import build_network
 from revoxel.asl.physics import AslPhysics
+from revoxel.core.adoption import share_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from revoxel.asl.protocol import AslProtocol
-
-_CORE = "core."
 
 
 class AslBundleNet(nn.Module):
@@ -53,8 +52,7 @@ class AslBundleNet(nn.Module):
         super().__init__()
         self.core = build_network(model, arguments, members)
         self.protocol, self.physics, self.sigma = protocol, physics or AslPhysics(), sigma
-        self.register_state_dict_post_hook(_without_core)
-        self.register_load_state_dict_pre_hook(_with_core)
+        share_names(self, "core")
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the maps of whole slices.
@@ -88,16 +86,3 @@ class AslBundleNet(nn.Module):
             )
         maps = self.core(image)
         return torch.cat([maps[name] for name in MAPS], dim=1) * mask[:, None]
-
-
-def _without_core(_: nn.Module, state: dict[str, Any], prefix: str, __: dict[str, Any]) -> None:
-    """Name the entries as the network itself does."""
-    inner = f"{prefix}{_CORE}"
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
-
-
-def _with_core(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Undo `_without_core` before the entries are matched."""
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}{_CORE}{key.removeprefix(prefix)}"] = state.pop(key)
