@@ -48,10 +48,12 @@ def measured(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     Returns:
         False below -1024 HU, and where -1024 fills a whole neighbourhood, as padding does and noise does not.
+        What lies beyond the volume counts as padding, so that one padded plane at a face is found.
     """
     padding = hu <= PADDING_HU
     if padding.any():
-        padding = (hu < PADDING_HU) | ndimage.binary_opening(padding, _NEIGHBOURHOOD)
+        opened = ndimage.binary_opening(np.pad(padding, 2, constant_values=True), _NEIGHBOURHOOD)
+        padding = (hu < PADDING_HU) | opened[2:-2, 2:-2, 2:-2]
     return ~padding
 
 
