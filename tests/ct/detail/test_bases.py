@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from revoxel.ct.detail.bases import BackprojectionBase, FrozenBase, OracleBase, Scene
+from revoxel.ct.detail.bases import BackprojectionBase, FrozenBase, OracleBase
+from revoxel.ct.detail.lifting import XrayScene
 from revoxel.ct.hounsfield import HounsfieldWindow
 from revoxel.ct.xray.geometry import XrayGeometry
 from revoxel.ct.xray.projector import project_views
@@ -23,8 +24,8 @@ def body(shape=SHAPE) -> torch.Tensor:
     return hu[None, None]
 
 
-def scene(kind: str) -> Scene:
-    return Scene(SHAPE, SPACING_MM, XrayGeometry(kind, size=32))
+def scene(kind: str) -> XrayScene:
+    return XrayScene(SPACING_MM, XrayGeometry(kind, size=32))
 
 
 def rmse(first, second) -> float:
@@ -35,7 +36,7 @@ def rmse(first, second) -> float:
 def test_backprojection_beats_the_best_constant(kind):
     truth = WINDOW.normalise(body())
     views = project_views(body(), SPACING_MM, scene(kind).geometry)
-    coarse = BackprojectionBase(scene(kind), WINDOW).coarse(views)
+    coarse = BackprojectionBase(scene(kind), SHAPE).coarse(views)
     assert coarse.shape == truth.shape
     assert rmse(coarse, truth) < 0.8 * rmse(truth.mean(), truth)
 
@@ -43,8 +44,8 @@ def test_backprojection_beats_the_best_constant(kind):
 def test_backprojection_explains_its_views_and_is_calibrated():
     """A uniform volume comes back as itself, in HU."""
     water = torch.full((1, 1, *SHAPE), 0.0)
-    parallel = Scene(SHAPE, SPACING_MM, XrayGeometry("parallel", size=16))
-    coarse = BackprojectionBase(parallel, WINDOW).coarse(project_views(water, SPACING_MM, parallel.geometry))
+    parallel = XrayScene(SPACING_MM, XrayGeometry("parallel", size=16))
+    coarse = BackprojectionBase(parallel, SHAPE).coarse(project_views(water, SPACING_MM, parallel.geometry))
     torch.testing.assert_close(WINDOW.restore(coarse), water, rtol=0, atol=0.1)
 
 
@@ -71,10 +72,12 @@ def test_bad_oracle_is_refused():
 
 def test_views_of_another_size_are_refused():
     with pytest.raises(ValueError, match="one frontal and one lateral"):
-        BackprojectionBase(scene("cone")).coarse(torch.zeros(1, 2, 1, 31, 32))
+        BackprojectionBase(scene("cone"), SHAPE).coarse(torch.zeros(1, 2, 1, 31, 32))
 
 
-@pytest.mark.parametrize("base", [OracleBase(), BackprojectionBase(scene("cone"))], ids=["oracle", "smear"])
+@pytest.mark.parametrize(
+    "base", [OracleBase(), BackprojectionBase(scene("cone"), SHAPE)], ids=["oracle", "smear"]
+)
 def test_bases_keep_the_protocol_and_give_no_gradient(base):
     assert isinstance(base, FrozenBase)
     truth = WINDOW.normalise(body()).requires_grad_()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from revoxel.core.one_line import one_line_errors
-from revoxel.ct.detail.bases import BackprojectionBase, OracleBase, Scene
+from revoxel.ct.detail.bases import BackprojectionBase, OracleBase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,10 +35,10 @@ def chosen_base(choice: Mapping[str, Any], scene: XrayScene, size: int) -> Froze
         SystemExit: With one line, if it is unknown, or its checkpoint is missing or another than stated.
     """
     with one_line_errors():
-        return _base(choice, scene, Scene((size, size, size), scene.spacing_mm, scene.geometry))
+        return _base(choice, scene, size)
 
 
-def _base(choice: Mapping[str, Any], scene: XrayScene, around: Scene) -> FrozenBase:
+def _base(choice: Mapping[str, Any], scene: XrayScene, size: int) -> FrozenBase:
     kind = choice["kind"]
     if kind not in set(BaseKind):
         msg = f"base.kind must be one of {', '.join(BaseKind)}, got {kind!r}; correct the configuration."
@@ -46,17 +46,17 @@ def _base(choice: Mapping[str, Any], scene: XrayScene, around: Scene) -> FrozenB
     if kind == BaseKind.ORACLE:
         return OracleBase(scene.window, blur_voxels=choice["blur_voxels"], error_hu=choice["error_hu"])
     if kind == BaseKind.BACKPROJECTION:
-        return BackprojectionBase(around, scene.window)
-    return _trained(choice, around)
+        return BackprojectionBase(scene, (size, size, size))
+    return _trained(choice, scene, size)
 
 
-def _trained(choice: Mapping[str, Any], around: Scene) -> FrozenBase:
+def _trained(choice: Mapping[str, Any], scene: XrayScene, size: int) -> FrozenBase:
     from revoxel.ct.detail.two_view_base import load_two_view_base
 
     if choice["checkpoint"] is None:
         msg = "base.checkpoint must be given for a two-view base, got none; train one, or use the oracle."
         raise ValueError(msg)
-    base = load_two_view_base(choice["checkpoint"], around)
+    base = load_two_view_base(choice["checkpoint"], scene, size)
     wanted = choice["sha256"]
     if wanted is not None and base.weights_sha256 != wanted:
         msg = (

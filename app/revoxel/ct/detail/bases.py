@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
+from revoxel.ct.detail.lifting import lift_each, mean_attenuation
 from revoxel.ct.hounsfield import HounsfieldWindow
 from revoxel.ct.smooth import blurred, smooth_error
 from revoxel.ct.xray.agreement import check_views
-from revoxel.ct.xray.geometry import View, XrayGeometry
-from revoxel.ct.xray.projector import hounsfield_of, lift, line_integrals, ray_lengths_mm
+from revoxel.ct.xray.geometry import View
+from revoxel.ct.xray.projector import hounsfield_of, line_integrals
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from revoxel.ct.detail.lifting import XrayScene
 
 _ERROR_SIGMA_VOXELS = (5.0, 5.0, 5.0)
 
@@ -41,49 +43,6 @@ class FrozenBase(Protocol):
             `(batch, 1, x, y, z)` normalised by the base's window.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A volume's grid and the X-ray geometry around it.
-
-    Attributes:
-        shape: Voxels along x, y, z.
-        spacing_mm: Voxel size along x, y, z.
-        geometry: Of source and detector.
-    """
-
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    geometry: XrayGeometry = field(default_factory=XrayGeometry)
-
-    def project(self, attenuation: Tensor) -> Tensor:
-        """X-ray `(batch, 1, x, y, z)` in 1/mm: `(batch, 2, 1, row, column)` in nepers."""
-        images = [line_integrals(attenuation, self.spacing_mm, self.geometry, view) for view in View]
-        return torch.stack(images, dim=1)
-
-    def lift(self, features: Tensor, view: View) -> Tensor:
-        """Spread `(batch, channel, row, column)` back along the rays of one view."""
-        return lift(features, self.shape, self.spacing_mm, self.geometry, view)
-
-    def mean_attenuation(self, views: Tensor) -> Tensor:
-        """Nepers over the way through the volume's depth: `(batch, 2, 1, row, column)` in 1/mm."""
-        lengths = [ray_lengths_mm(self.shape, self.spacing_mm, self.geometry, view) for view in View]
-        return views / torch.stack(lengths)[:, None].to(views)
-
-    def smear(self, views: Tensor) -> Tensor:
-        """Mean of both views' attenuation, spread back: `(batch, 1, x, y, z)` in 1/mm."""
-        even = self.mean_attenuation(views)
-        return sum(self.lift(even[:, index], view) for index, view in enumerate(View)) / 2  # type: ignore[return-value]
-
-    def check(self, views: Tensor) -> None:
-        """Refuse views that are not two of the detector's size.
-
-        Raises:
-            ValueError: If they are not.
-        """
-        size = self.geometry.size
-        check_views(views, (len(views), len(View), 1, size, size))
 
 
 class OracleBase:
@@ -150,14 +109,14 @@ class BackprojectionBase:
     the $a, b$ whose X-rays fit the given ones best (least squares). Nothing but the views goes into it.
 
     Args:
-        scene: Grid of the volume, and geometry.
-        window: By which the result is normalised.
+        scene: Voxel size, X-ray geometry, and the HU window by which the result is normalised.
+        shape: Voxels of the volume along x, y, z.
     """
 
     weights_sha256: str | None = None
 
-    def __init__(self, scene: Scene, window: HounsfieldWindow | None = None) -> None:
-        self.scene, self.window = scene, window or HounsfieldWindow()
+    def __init__(self, scene: XrayScene, shape: tuple[int, int, int]) -> None:
+        self.scene, self.shape = scene, shape
 
     @torch.no_grad()
     def coarse(self, views: Tensor, truth: Tensor | None = None) -> Tensor:  # noqa: ARG002 - of the protocol
@@ -173,15 +132,22 @@ class BackprojectionBase:
         Raises:
             ValueError: If the views are not two of the detector's size.
         """
-        self.scene.check(views)
-        smeared = self.scene.smear(views)
-        ones = torch.ones_like(smeared[:1])
-        uniform = self.scene.project(ones).flatten().expand(len(views), -1)
-        columns = torch.stack([uniform, self.scene.project(smeared).flatten(1)], dim=2)
+        size = self.scene.geometry.size
+        check_views(views, (len(views), len(View), 1, size, size))
+        even = mean_attenuation(views, self.shape, self.scene)
+        frontal, lateral = lift_each(even, self.shape, self.scene)
+        smeared = (frontal + lateral) / 2
+        uniform = self._project(torch.ones_like(smeared[:1])).flatten().expand(len(views), -1)
+        columns = torch.stack([uniform, self._project(smeared).flatten(1)], dim=2)
         fit = _least_squares(columns.double(), views.flatten(1).double()).to(smeared)
         offset, gain = fit[:, :, None, None, None, None].unbind(1)
         attenuation = (offset + gain * smeared).clamp(min=0)
-        return self.window.normalise(hounsfield_of(attenuation))
+        return self.scene.window.normalise(hounsfield_of(attenuation))
+
+    def _project(self, attenuation: Tensor) -> Tensor:
+        scene = self.scene
+        images = [line_integrals(attenuation, scene.spacing_mm, scene.geometry, view) for view in View]
+        return torch.stack(images, dim=1)
 
 
 def _least_squares(columns: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from revoxel.ct.hounsfield import HounsfieldWindow
 from revoxel.ct.xray.geometry import View, XrayGeometry
-from revoxel.ct.xray.projector import WATER_PER_MM, Spacing, lift, project_views
+from revoxel.ct.xray.projector import WATER_PER_MM, Spacing, lift, project_views, ray_lengths_mm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,11 +96,36 @@ def lift_views(features: Tensor, shape: tuple[int, int, int], scene: XrayScene) 
         `(B, 2 C, X, Y, Z)`: the frontal view's channels, constant along y for parallel rays, then the lateral
         view's, constant along x; 0 where the detector sees nothing.
     """
-    lifted = [
+    return torch.cat(lift_each(features, shape, scene), dim=1)
+
+
+def lift_each(features: Tensor, shape: tuple[int, int, int], scene: XrayScene) -> list[Tensor]:
+    """`lift_views`, frontal and lateral apart: `(B, C, X, Y, Z)` each.
+
+    Args:
+        features: `(B, 2, C, row, column)`, frontal first.
+        shape: Voxels along x, y, z.
+        scene: Ties voxels to pixels.
+    """
+    return [
         lift(features[:, index], shape, scene.spacing_mm, scene.geometry, view)
         for index, view in enumerate(View)
     ]
-    return torch.cat(lifted, dim=1)
+
+
+def mean_attenuation(views: Tensor, shape: tuple[int, int, int], scene: XrayScene) -> Tensor:
+    """Nepers over the way of each ray through the depth of a volume.
+
+    Args:
+        views: `(B, 2, 1, row, column)` in nepers, frontal first.
+        shape: Voxels along x, y, z.
+        scene: Ties voxels to pixels.
+
+    Returns:
+        The same shape, in 1/mm.
+    """
+    lengths = [ray_lengths_mm(shape, scene.spacing_mm, scene.geometry, view) for view in View]
+    return views / torch.stack(lengths)[:, None].to(views)
 
 
 def view_evidence(coarse: Tensor, views: Tensor, scene: XrayScene) -> Tensor:

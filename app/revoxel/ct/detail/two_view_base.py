@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from revoxel.ct.detail.bases import Scene
-
 SYSTEM = "ct"
 
 
@@ -99,12 +97,15 @@ class TwoViewBase:
         return self.network(views).clamp(min=floor)
 
 
-def load_two_view_base(path: Path | str, scene: Scene | None = None) -> TwoViewBase:
+def load_two_view_base(
+    path: Path | str, scene: XrayScene | None = None, size: int | None = None
+) -> TwoViewBase:
     """Load a trained base; class, switches, geometry and window come from the checkpoint.
 
     Args:
         path: Checkpoint, folder of a run for its best one, or a bundle.
-        scene: Grid and geometry that it shall be used with; by default those of its training.
+        scene: Voxel size and geometry that it shall be used with; by default those of its training.
+        size: Side of a volume in voxels; by default that of its training.
 
     Returns:
         The frozen base.
@@ -117,11 +118,10 @@ def load_two_view_base(path: Path | str, scene: Scene | None = None) -> TwoViewB
     source = path / WEIGHTS if (path / METADATA).is_file() else checkpoint_of(path)
     checkpoint = load_checkpoint(source, {"system": SYSTEM, "model": TwoViewNetwork.__name__})
     protocol = checkpoint.protocol
-    trained, size = XrayScene.from_mapping(protocol.get("scene", {})), int(protocol.get("size", 32))
+    trained = XrayScene.from_mapping(protocol.get("scene", {}))
     if scene is not None:
         _check_same(source, trained, scene)
-        size = scene.shape[0]
-    network = TwoViewNetwork(trained, size, **protocol.get("arguments", {}))
+    network = TwoViewNetwork(trained, size or int(protocol.get("size", 32)), **protocol.get("arguments", {}))
     fill_network(network, checkpoint)
     return TwoViewBase(network, trained, sha256_of(source))
 
@@ -137,16 +137,17 @@ def evaluate_two_view(base: TwoViewBase, volume_hu: Tensor) -> dict[str, dict[st
         By row: `rmse_hu` and `psnr_2048_db` in the window -1024..1024 HU inside the field of view, and the
         relative re-projection error `reprojection`. The constant is this CT's own mean, which no one knows.
     """
-    around = base.network.around
-    hu = torch.as_tensor(ResizeWithPadOrCrop(around.shape, value=PADDING_HU)(volume_hu)).contiguous()[None]
-    views = project_views(hu, around.spacing_mm, around.geometry)
+    scene = base.scene
+    cube = ResizeWithPadOrCrop(base.network.shape, value=PADDING_HU)
+    hu = torch.as_tensor(cube(volume_hu)).contiguous()[None]
+    views = project_views(hu, scene.spacing_mm, scene.geometry)
     measured, truth = hu > PADDING_HU, FIGURE_WINDOW.clip(hu)
     volumes = {
         "constant": torch.where(measured, truth[measured].mean(), PADDING_HU),
         "back-projection": base.window.restore(base.network.smear.coarse(views)),
         "two-view": base.window.restore(base.coarse(views)),
     }
-    return {name: _score(volume, truth, measured, (views, around)) for name, volume in volumes.items()}
+    return {name: _score(volume, truth, measured, (views, scene)) for name, volume in volumes.items()}
 
 
 def evaluate_bundle(checkpoint: str | Path, study: str | Path, fold: str, target: Path | str) -> None:
@@ -169,11 +170,13 @@ def evaluate_bundle(checkpoint: str | Path, study: str | Path, fold: str, target
             temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def _score(volume: Tensor, truth: Tensor, measured: Tensor, seen: tuple[Tensor, Scene]) -> dict[str, float]:
-    views, around = seen
+def _score(
+    volume: Tensor, truth: Tensor, measured: Tensor, seen: tuple[Tensor, XrayScene]
+) -> dict[str, float]:
+    views, scene = seen
     difference = (FIGURE_WINDOW.clip(volume) - truth)[measured]
     rmse_hu = float(difference.double().square().mean().sqrt())
-    again = reprojection_error(volume, views, around.spacing_mm, around.geometry)
+    again = reprojection_error(volume, views, scene.spacing_mm, scene.geometry)
     return {
         "rmse_hu": round(rmse_hu, 2),
         "psnr_2048_db": round(20 * float(np.log10(FIGURE_WINDOW.width_hu / rmse_hu)), 3),
@@ -181,13 +184,10 @@ def _score(volume: Tensor, truth: Tensor, measured: Tensor, seen: tuple[Tensor, 
     }
 
 
-def _check_same(source: Path, trained: XrayScene, wanted: Scene) -> None:
+def _check_same(source: Path, trained: XrayScene, wanted: XrayScene) -> None:
     now = (tuple(wanted.spacing_mm), wanted.geometry)
     then = (tuple(trained.spacing_mm), trained.geometry)
     if now != then:
         msg = f"{source} must be used with the voxels and geometry of its training, {then}, got {now}; "
         msg += "change the scene, or train another base."
-        raise ValueError(msg)
-    if len(set(wanted.shape)) > 1:
-        msg = f"a two-view base must be used with a cube, got {wanted.shape}; pad the volume."
         raise ValueError(msg)

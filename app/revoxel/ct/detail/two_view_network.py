@@ -8,7 +8,8 @@ import torch
 from monai.networks.nets import BasicUNet
 from torch import nn
 
-from revoxel.ct.detail.bases import BackprojectionBase, Scene
+from revoxel.ct.detail.bases import BackprojectionBase
+from revoxel.ct.detail.lifting import lift_views, mean_attenuation
 from revoxel.ct.xray.geometry import View
 from revoxel.ct.xray.projector import WATER_PER_MM
 
@@ -43,8 +44,8 @@ class TwoViewNetwork(nn.Module):
         if size % DIVISOR or size < 2 * DIVISOR:
             msg = f"size must be a multiple of {DIVISOR}, 32 at least, got {size}; change data.patch_size."
             raise ValueError(msg)
-        self.around = Scene((size, size, size), scene.spacing_mm, scene.geometry)
-        self.smear = BackprojectionBase(self.around, scene.window)
+        self.scene, self.shape = scene, (size, size, size)
+        self.smear = BackprojectionBase(scene, self.shape)
         image = (lift_channels, lift_channels, 2 * lift_channels, 2 * lift_channels, 32, lift_channels)
         volume = (width, width, 2 * width, 4 * width, 4 * width, width)
         self.encoders = nn.ModuleList(
@@ -70,12 +71,12 @@ class TwoViewNetwork(nn.Module):
         # The fit of the back-projection needs more digits than half precision has.
         with torch.autocast(views.device.type, enabled=False):
             smeared = self.smear.coarse(views.float())
-            images = self.around.mean_attenuation(views.float()) / WATER_PER_MM
-        lifted = [
-            self.around.lift(encoder(images[:, index]), view)
-            for index, (view, encoder) in enumerate(zip(View, self.encoders, strict=True))
-        ]
-        return smeared + self.fuse(torch.cat([*lifted, smeared, _positions(smeared)], dim=1)).float()
+            images = mean_attenuation(views.float(), self.shape, self.scene) / WATER_PER_MM
+        features = torch.stack(
+            [encoder(images[:, index]) for index, encoder in enumerate(self.encoders)], dim=1
+        )
+        lifted = lift_views(features, self.shape, self.scene)
+        return smeared + self.fuse(torch.cat([lifted, smeared, _positions(smeared)], dim=1)).float()
 
 
 def _positions(volume: Tensor) -> Tensor:

@@ -79,12 +79,11 @@ def _detail_table(study: CtStudy, weights: Path, base: str, device: str) -> Tabl
 
 
 def _base(base: str, refiner: Refiner, size: int) -> FrozenBase:
-    from revoxel.ct.detail.bases import BackprojectionBase, OracleBase, Scene
+    from revoxel.ct.detail.bases import BackprojectionBase, OracleBase
     from revoxel.ct.detail.two_view_base import load_two_view_base
 
-    scene = Scene((size, size, size), refiner.scene.spacing_mm, refiner.scene.geometry)
     if base == ORACLE:
         return OracleBase(refiner.scene.window)
     if base == BACKPROJECTION:
-        return BackprojectionBase(scene, refiner.scene.window)
-    return load_two_view_base(base, scene)
+        return BackprojectionBase(refiner.scene, (size, size, size))
+    return load_two_view_base(base, refiner.scene, size)
