@@ -135,8 +135,7 @@ class BackprojectionBase:
         size = self.scene.geometry.size
         check_views(views, (len(views), len(View), 1, size, size))
         even = mean_attenuation(views, self.shape, self.scene)
-        frontal, lateral = lift_each(even, self.shape, self.scene)
-        smeared = (frontal + lateral) / 2
+        smeared: Tensor = sum(lift_each(even, self.shape, self.scene)) / 2  # type: ignore[assignment]
         uniform = self._project(torch.ones_like(smeared[:1])).flatten().expand(len(views), -1)
         columns = torch.stack([uniform, self._project(smeared).flatten(1)], dim=2)
         fit = _least_squares(columns.double(), views.flatten(1).double()).to(smeared)

@@ -10,7 +10,7 @@ import torch
 from monai.transforms import MapTransform
 
 from revoxel.core.meta_images import grid_of
-from revoxel.core.one_line import one_line_errors
+from revoxel.ct.learning.training import ct_items
 from revoxel.ct.xray.view_files import views_beside
 from revoxel.ct.xray.views import ViewOptions, load_views, settle_views
 
@@ -21,24 +21,9 @@ if TYPE_CHECKING:
 
     from revoxel.ct.detail.lifting import XrayScene
 
+__all__ = ["ViewsBesided", "ct_items"]
+
 _LARGEST_DIFFERENCE = 0.01
-
-
-def ct_items(folder: str | Path | None) -> list[dict[str, str]]:
-    """CTs of a folder as MONAI items, by name.
-
-    Args:
-        folder: where they lie.
-
-    Raises:
-        SystemExit: With one line, if there is none.
-    """
-    files = [] if folder is None else sorted(Path(folder).glob("*.nii*"))
-    if folder is not None and not files:
-        with one_line_errors():
-            msg = f"dataset_dir must hold NIfTI files, got {folder}; give --dataset_dir FOLDER."
-            raise FileNotFoundError(msg)
-    return [{"image": str(path)} for path in files]
 
 
 class ViewsBesided(MapTransform):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from revoxel.core.volumes import read_volume
+from revoxel.ct.detail.study_volumes import check_study, read_hu
 from revoxel.ct.hounsfield import PADDING_HU
 from revoxel.ct.xray.projector import project_views
 
@@ -72,7 +72,7 @@ class DetailBank(Dataset[dict[str, "Tensor"]]):
         seed: int = 0,
         augment: bool = True,
     ) -> None:
-        _check(study, rows, scene)
+        check_study(study, rows, scene)
         self.recipe, self.scene, self.base = recipe, scene, base
         self.n_patches, self.seed, self.augment = n_patches, seed, augment
         self.volumes = [_read(study, row, recipe.size) for row in rows]
@@ -123,7 +123,7 @@ def _turned(hu: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _read(study: CtStudy, row: CtRow, size: int) -> Tensor:
-    hu = torch.from_numpy(np.asarray(read_volume(study.resolve(row.fine)).data, dtype=np.float32))
+    hu = read_hu(study, row)[0]
     if min(hu.shape) < size:
         msg = (
             f"{row.name} must have sides of {size} voxels at least, got {tuple(hu.shape)}; leave it out, or "
@@ -131,15 +131,3 @@ def _read(study: CtStudy, row: CtRow, size: int) -> Tensor:
         )
         raise ValueError(msg)
     return hu
-
-
-def _check(study: CtStudy, rows: Sequence[CtRow], scene: XrayScene) -> None:
-    if not rows:
-        msg = "a run must have rows to learn from, got none; choose another fold, or --fold all."
-        raise ValueError(msg)
-    if any(side_mm != study.spacing_mm for side_mm in scene.spacing_mm):
-        msg = (
-            f"the study must have the voxel size of the scene, got {study.spacing_mm:g} mm and "
-            f"{list(scene.spacing_mm)}; prepare it anew, or change scene.spacing_mm."
-        )
-        raise ValueError(msg)

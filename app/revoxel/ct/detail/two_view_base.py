@@ -17,7 +17,7 @@ from revoxel.core.provenance import sha256_of
 from revoxel.core.training import checkpoint_of
 from revoxel.core.volumes import atomic_path
 from revoxel.ct.detail.lifting import XrayScene
-from revoxel.ct.detail.two_view_data import read_hu
+from revoxel.ct.detail.study_volumes import read_hu
 from revoxel.ct.detail.two_view_network import TwoViewNetwork
 from revoxel.ct.evaluation.scores import FIGURE_WINDOW
 from revoxel.ct.hounsfield import PADDING_HU

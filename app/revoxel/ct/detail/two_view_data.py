@@ -10,7 +10,7 @@ import torch
 from monai.transforms import RandAffine, ResizeWithPadOrCrop
 from torch.utils.data import Dataset
 
-from revoxel.core.volumes import read_volume
+from revoxel.ct.detail.study_volumes import check_study, read_hu
 from revoxel.ct.hounsfield import PADDING_HU
 from revoxel.ct.xray.projector import project_views
 
@@ -73,7 +73,7 @@ class ViewBank(Dataset[dict[str, "Tensor"]]):
         seed: int = 0,
         augment: bool = True,
     ) -> None:
-        _check(study, rows, scene)
+        check_study(study, rows, scene)
         self.recipe, self.scene = recipe, scene
         self.n_volumes, self.seed, self.augment = n_volumes, seed, augment
         self.volumes = [read_hu(study, row) for row in rows]
@@ -120,31 +120,6 @@ class ViewBank(Dataset[dict[str, "Tensor"]]):
         return gain * mirrored + PADDING_HU
 
 
-def read_hu(study: CtStudy, row: CtRow) -> Tensor:
-    """Fine volume of a row.
-
-    Args:
-        study: Where the row stands.
-        row: The CT.
-
-    Returns:
-        `(1, x, y, z)` in HU.
-    """
-    return torch.from_numpy(np.asarray(read_volume(study.resolve(row.fine)).data, dtype=np.float32))[None]
-
-
 def _plain(image: object) -> Tensor:
     """Tensor without the metadata that MONAI's transforms add."""
     return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-
-
-def _check(study: CtStudy, rows: Sequence[CtRow], scene: XrayScene) -> None:
-    if not rows:
-        msg = "a run must have rows to learn from, got none; choose another fold, or --fold all."
-        raise ValueError(msg)
-    if any(side_mm != study.spacing_mm for side_mm in scene.spacing_mm):
-        msg = (
-            f"the study must have the voxel size of the scene, got {study.spacing_mm:g} mm and "
-            f"{list(scene.spacing_mm)}; prepare it anew, or change scene.spacing_mm."
-        )
-        raise ValueError(msg)
