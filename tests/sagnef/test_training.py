@@ -11,7 +11,6 @@ import torch
 import tiny_study
 from revoxel.core.bundles import bundles_root
 from revoxel.core.checkpoints import save_checkpoint
-from revoxel.core.iterations import Precision
 from revoxel.experts.names import Expert
 from revoxel.sagnef import SAGNEF, training
 
@@ -89,13 +88,6 @@ def test_start_can_be_switched_off(tmp_path: Path) -> None:
 def test_outputs_lie_where_the_source_has_them() -> None:
     assert training.model_folder("out", "5mm", "t1c", "fold0") == "out/5mm/model_data/t1c/fold0"
     assert training.output_folder("out", "5mm") == "out/5mm/output_volumes"
-
-
-def test_network_is_placed_in_the_layout_of_its_precision() -> None:
-    network = training.place(
-        torch.nn.Conv3d(2, 2, 3), torch.device("cpu"), Precision("float32", channels_last=True)
-    )
-    assert next(network.parameters()).is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_weights_for_something_else_stop_with_one_line(tmp_path: Path) -> None:
