@@ -7,6 +7,7 @@ import typer
 
 from revoxel.cli.semivae_features import features
 from revoxel.cli.semivae_fit_normalizer import fit_normalizer
+from revoxel.cli.semivae_growth import growth
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +16,7 @@ app = typer.Typer(
 )
 app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
+app.command()(growth)
 
 
 @app.callback()

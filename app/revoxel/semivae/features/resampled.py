@@ -81,8 +81,8 @@ def resampled_volume_mm3(label: NDArray[Any], grid: Grid, target: NetworkGrid) -
     change = volume_mm3 / native_mm3 - 1
     if abs(change) > _MOST_CHANGE:
         msg = (
-            f"resampled tumour volume must be within {_MOST_CHANGE:.0%} of the native {native_mm3:.0f} mm^3, got "
-            f"{volume_mm3:.0f} ({change:+.0%}); it is too small for {target.voxel_mm:g} mm voxels."
+            f"resampled tumour volume must be within {_MOST_CHANGE:.0%} of the native {native_mm3:.0f} mm^3, "
+            f"got {volume_mm3:.0f} ({change:+.0%}); it is too small for {target.voxel_mm:g} mm voxels."
         )
         raise ValueError(msg)
     return volume_mm3
