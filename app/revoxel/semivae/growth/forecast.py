@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from revoxel.semivae.growth.records import GrowthRecord
 
+#: Models that a report compares.
+COMPARED = tuple(Model)
 FORECAST, REPORT, PICTURE = "forecast.csv", "growth_report.json", "growth.png"
 
 
@@ -113,7 +115,7 @@ def forecast_growth(
     held_out: dict[Model, HeldOut] = {}
     fitted: dict[Model, Fitted] = {}
     failed: dict[Model, str] = {}
-    for one in Model:
+    for one in COMPARED:
         report = None if progress is None else lambda share, name=one.value: progress(name, share)
         try:
             fitted[one] = fit_population(one, records)
