@@ -120,7 +120,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
     Returns:
         Slices, or `None` of an empty mask.
     """
-    plane = mask.any(axis=2)
+    plane: NDArray[np.bool_] = np.any(mask, axis=2)
     lines = (plane.any(axis=1), plane.any(axis=0), mask.any(axis=(0, 1)))
     if not lines[0].any():
         return None

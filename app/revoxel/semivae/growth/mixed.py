@@ -23,6 +23,7 @@ _MOST_ROUNDS = 150
 _TOLERANCE = 2e-3
 _MOST_STEPS = 30
 _STEP_TOLERANCE = 1e-5
+_LOWEST_SHARED = -5.0
 _PRIOR_PATIENTS = 1.0  # weight of the starting covariance: a few visits cannot tell all of its entries
 
 
@@ -83,7 +84,7 @@ def find_posterior(
     n_random = population.curve.n_random
     theta = np.tile(population.mean, (len(visits.exists), 1)) if start is None else start.copy()
     theta[:, n_random:] = population.mean[n_random:]
-    precision = np.linalg.inv(population.covariance)
+    precision = _inverse(population.covariance)
     damping = np.full(len(theta), 1e-3)
     cost = _cost(population, visits, theta, precision)
     for _ in range(_MOST_STEPS):
@@ -103,7 +104,7 @@ def find_posterior(
         if np.abs(np.where(better[:, None], step, 0)).max() < _STEP_TOLERANCE and better.any():
             break
     information = _linearise(population, visits, theta, precision).information
-    return Posterior(theta, np.linalg.inv(information))
+    return Posterior(theta, _inverse(information))
 
 
 def fit_mixed(start: Population, visits: PaddedVisits) -> Population:
@@ -131,20 +132,22 @@ def _one_round(
     population: Population, visits: PaddedVisits, posterior: Posterior, prior: NDArray[np.float64]
 ) -> tuple[Population, NDArray[np.float64]]:
     n_random, noise = population.curve.n_random, population.noise_sd**2
-    precision = np.linalg.inv(population.covariance)
+    precision = _inverse(population.covariance)
     linear = _linearise(population, visits, posterior.modes, precision)
     random = linear.slopes[..., :n_random]
     deviation = posterior.modes[:, :n_random] - population.mean[:n_random]
     working = linear.residual + np.einsum("nmp,np->nm", random, deviation)
     shift = _least_squares(working, linear.slopes, random @ population.covariance @ _turned(random), noise)
     left = working - linear.slopes @ shift
-    spread = np.linalg.inv(linear.information)
+    spread = _inverse(linear.information)
     deviation = np.einsum("npq,nmq,nm->np", spread, random, left) / noise
     residual = left - np.einsum("nmp,np->nm", random, deviation)
     scatter = np.einsum("np,nq->pq", deviation, deviation) + spread.sum(axis=0)
     doubt = np.einsum("nmp,npq,nmq->", random, spread, random)
     n_patients = len(deviation)
     mean = population.mean + shift
+    # Data that want the shared capacity at its floor would drive it to minus infinity.
+    mean[n_random:] = np.maximum(mean[n_random:], _LOWEST_SHARED)
     following = replace(
         population,
         mean=mean,
@@ -182,10 +185,14 @@ def _least_squares(
     working: NDArray[np.float64], slopes: NDArray[np.float64], between: NDArray[np.float64], noise: float
 ) -> NDArray[np.float64]:
     """Shift of the mean by generalised least squares; absent visits have zero rows and add nothing."""
-    weights = np.linalg.inv(between + noise * np.eye(working.shape[1]))
+    weights = _inverse(between + noise * np.eye(working.shape[1]))
     normal = np.einsum("nmp,nmk,nkq->pq", slopes, weights, slopes)
     right = np.einsum("nmp,nmk,nk->p", slopes, weights, working)
-    return np.linalg.lstsq(normal, right, rcond=1e-10)[0]
+    return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-10)[0], dtype=np.float64)
+
+
+def _inverse(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
 
 
 def _turned(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
