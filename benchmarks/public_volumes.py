@@ -36,9 +36,11 @@ class Role(StrEnum):
     SCAN = "scan"  # real thick slices to look at; truth for nothing
     LABELS = "labels"  # regions of a patient's truth
     PERFUSION = "perfusion"  # ASL images and their M0; never trained on
+    CT_TRAIN = "ct_train"  # CT that shipped weights may be trained on
+    CT_EVALUATE = "ct_evaluate"  # CT that nothing that ships was trained on
 
 
-_WITHOUT_PULSE = {Role.LABELS, Role.PERFUSION}
+_WITHOUT_PULSE = {Role.LABELS, Role.PERFUSION, Role.CT_TRAIN, Role.CT_EVALUATE}
 
 
 class _Record(BaseModel):
@@ -70,8 +72,8 @@ class PublicVolume(_Record):
         source: Key of its source.
         role: What it is used for.
         patient: Who; a patient is never in training and test at once.
-        pulse: Contrast; None for labels and perfusion.
-        file: Path below the data folder.
+        pulse: Contrast of MRI; None for labels, perfusion and CT.
+        file: Path below the data folder; a folder for a DICOM series.
         axes: Array axes along which it was acquired at about 1 mm, in the order in which they are used.
         shape: Voxels, and images where there are several.
         spacing_mm: Voxel size, as the header states it.
@@ -127,7 +129,7 @@ class Catalogue(_Record):
         files = [volume.file for volume in self.volumes]
         for row, volume in enumerate(self.volumes):
             truth = volume.role in {Role.TRAIN, Role.EVALUATE}
-            teaches = volume.role in {Role.TRAIN, Role.PLANES}
+            teaches = volume.role in {Role.TRAIN, Role.PLANES, Role.CT_TRAIN}
             if volume.source not in self.sources:
                 msg = f"volumes.{row}.source must be one of {sorted(self.sources)}, got {volume.source!r}"
             elif files.count(volume.file) > 1:
@@ -136,7 +138,7 @@ class Catalogue(_Record):
                 msg = f"volumes.{row}.role must not be {volume.role}: its licence bars shipping weights"
             elif truth != bool(volume.axes) or (volume.pulse is None) != (volume.role in _WITHOUT_PULSE):
                 msg = f"volumes.{row} must have true_axes if it is truth, and a pulse unless it is "
-                msg += "labels or perfusion"
+                msg += "labels, perfusion or CT"
             else:
                 continue
             raise ValueError(msg)
@@ -191,7 +193,7 @@ def differences(data: Path) -> list[str]:
     found = []
     for volume in track(ALL.volumes, "files", console=Console(stderr=True)):
         path = data / volume.file
-        if not path.is_file():
+        if not path.exists():
             found.append(f"{volume.file}: missing")
         elif sha256_of(path) != volume.sha256:
             found.append(f"{volume.file}: another file than the catalogue's")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from revoxel.asl.learning.configuration import default_sections, overlaid, train_network
+from revoxel.asl.learning.configuration import default_sections, train_network
+from revoxel.core.training import overlaid
 
 TINY: dict[str, Any] = {
     "epochs": 2,

@@ -8,6 +8,8 @@ from pathlib import Path
 import nibabel
 import pytest
 
+from revoxel.core.volumes import read_volume
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MANIFESTS = sorted((REPOSITORY / "data_manifests").glob("*.json"))
 
@@ -60,6 +62,17 @@ def test_a_patient_teaches_or_evaluates_never_both(public_volumes):
     assert teachers.isdisjoint(volume.patient for volume in public_volumes.ALL.of(role.EVALUATE))
 
 
+def test_ct_of_unknown_provenance_trains_nothing_that_ships(public_volumes):
+    """And a CT patient teaches or evaluates, never both."""
+    teachers, judged = (
+        public_volumes.ALL.of(public_volumes.Role(f"ct_{kind}")) for kind in ("train", "evaluate")
+    )
+    assert teachers
+    assert all(public_volumes.ALL.sources[volume.source].weights_may_ship for volume in teachers)
+    assert "ct/lidc_chest.nii.gz" in {volume.file for volume in judged}
+    assert {volume.patient for volume in teachers}.isdisjoint(volume.patient for volume in judged)
+
+
 def test_warm_starts_without_a_patient_do_not_see_its_files(public_volumes):
     everything = set(public_volumes.planes_for("all"))
     for patient in {volume.patient for volume in public_volumes.VOLUMES if volume.may_train}:
@@ -71,6 +84,10 @@ def test_warm_starts_without_a_patient_do_not_see_its_files(public_volumes):
 def test_files_at_hand_are_those_of_the_catalogue(public_volumes, data_path):
     assert public_volumes.differences(data_path("mri").parent) == []
     for volume in public_volumes.ALL.volumes:
+        if data_path(volume.file).is_dir():
+            grid = read_volume(data_path(volume.file)).grid
+            assert (grid.shape, grid.spacing_mm) == (volume.shape, pytest.approx(volume.spacing_mm, abs=1e-4))
+            continue
         header = nibabel.load(data_path(volume.file)).header
         assert header.get_data_shape() == volume.shape
         assert header.get_zooms()[:3] == pytest.approx(volume.spacing_mm, abs=1e-4)

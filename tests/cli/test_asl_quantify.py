@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asl_scans import PLDS_MS, TinyScan, head, write_image
+from asl_scans import PLDS_MS, TinyScan, head, truth, write_image
 from revoxel.cli.main import app
 
 
@@ -31,6 +34,32 @@ def test_plain_files_with_every_fact_stated(tmp_path):
     answer = call(dm, "--already-subtracted", *facts, "--t1-blood-ms", 1650, "-o", tmp_path / "out")
     assert answer.exit_code == 0, answer.output
     assert (tmp_path / "out" / "dm_cbf.nii.gz").is_file()
+
+
+def test_plain_pcasl_and_vsasl_are_fitted_together(tmp_path):
+    delays = ",".join(f"{pld:g}" for pld in PLDS_MS)
+    pcasl = write_image(tmp_path / "pcasl.nii.gz", 1000 * TinyScan().differences())
+    vsasl = write_image(
+        tmp_path / "vsasl.nii.gz", 1000 * TinyScan(labelling="VSASL", plds_ms=PLDS_MS[:4]).differences()
+    )
+    facts = ["--already-subtracted", "--plds-ms", delays, "--labelling-durations-ms", 1800, "--m0", 1000]
+    joint = ["--vsasl", vsasl, "--vsasl-plds-ms", delays.rpartition(",2500")[0]]
+    answer = call(pcasl, *facts, *joint, "-o", tmp_path / "out")
+    assert answer.exit_code == 0, answer.output
+    record = json.loads((tmp_path / "out" / "pcasl_asl.json").read_text())
+    assert len(record["channels"]) == 10
+    assert record["regions"]["brain"]["median_cbf_ml_100g_min"] == pytest.approx(
+        np.median(truth()[0][head()]), rel=0.02
+    )
+    both = call(pcasl, vsasl, *facts, "-o", tmp_path / "out")
+    assert "pass the VSASL scan of a pair by --vsasl" in both.stderr
+    alone = call(pcasl, *facts, "--vsasl-plds-ms", 500, "-o", tmp_path / "out")
+    assert "--vsasl-plds-ms must come with --vsasl FILE" in alone.stderr
+    twice = call(vsasl, *facts, *joint, "--labelling", "vsasl", "-o", tmp_path / "out")
+    assert "--vsasl must go with one PCASL, CASL or PASL scan, got VSASL" in twice.stderr
+    gone = call(pcasl, *facts, "--vsasl", "gone.nii", "--vsasl-plds-ms", 500, "-o", tmp_path / "out")
+    assert gone.exit_code == 2
+    assert "gone.nii" in gone.stderr
 
 
 def test_dry_run_checks_and_writes_nothing(tmp_path):

@@ -81,3 +81,10 @@ def test_tables_show_every_row() -> None:
     text = capture.get()
     assert "27.64" in text
     assert "gauss:5" in text
+
+
+def test_stated_limits_hold_for_every_panel() -> None:
+    panels = (Panel("dark", _ramp()), Panel("bright", 9 * _ramp()), Panel("error", _ramp(), PanelKind.ERROR))
+    figure = draw(SliceFigure(panels, Grid(SHAPE, np.eye(4)), greys=(-1000.0, 500.0), error_limit=300.0))
+    limits = [axis.images[0].get_clim() for axis in figure.axes]
+    assert limits == 3 * [(-1000.0, 500.0), (-1000.0, 500.0), (-300.0, 300.0)]

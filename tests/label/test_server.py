@@ -20,8 +20,10 @@ pytest.importorskip("monailabel", reason="monailabel has an environment of its o
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
+import ct_studies
 from label.live_server import MAX_UPLOAD_MB, QUICK_EXPERTS, LiveServer, live_server
 from revoxel.core.volumes import read_volume
+from revoxel.label.ct import ct_bundles
 from revoxel.label.models import models_with_weights
 
 # The stock client leaves its connections to the garbage collector.
@@ -90,7 +92,7 @@ def wait_for(condition, seconds: float = 300):
 
 def test_info_lists_models_trainers_and_strategies(client):
     info = client.info()
-    assert set(info["models"]) == {"sagnef", *models_with_weights()}
+    assert set(info["models"]) == {"sagnef", *models_with_weights(), *ct_bundles()}
     assert set(info["trainers"]) == set(models_with_weights())
     assert set(info["strategies"]) == {"random", WORST_FIRST}
     assert info["name"] == "Revoxel"
@@ -330,6 +332,17 @@ def test_labels_of_the_server_cannot_be_forged(client, server):
     assert "server's own" in refused(client.save_label, "sub-04_T1w", file, "sagnef")
     assert "tag must be" in refused(client.save_label, "sub-04_T1w", file, "../../x")
     assert "image must be" in refused(client.save_label, "nope", file, "final")
+
+
+def test_ct_is_refined_by_a_model_of_its_own(client, tmp_path):
+    if not ct_bundles():
+        pytest.skip("the CT bundle has no weights here")
+    (model,) = ct_bundles()
+    _, coarse = ct_studies.write_pair(tmp_path, "chest")
+    file, record = client.infer(model, "", {}, None, str(coarse))
+    assert nibabel.load(file).shape == (64, 64, 64)
+    assert record["consistency"]["max_hu"] <= 0.5
+    assert "must hold air" in refused(client.infer, model, "sub-03_T1w", {})
 
 
 @pytest.mark.parametrize("name", ["scan.sh", "scan.json", "datastore_v2.json", "scan.pt"])

@@ -23,6 +23,8 @@ from revoxel.cli.asl_stated_options import (
     M0TrMsOption,
     PldsMsOption,
     T1BloodMsOption,
+    VsaslOption,
+    VsaslPldsMsOption,
 )
 from revoxel.cli.errors import EXIT_CODE_INCOMPLETE, EXPECTED
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
@@ -30,13 +32,16 @@ from revoxel.cli.progress import stage_bars
 from revoxel.core.reasons import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from revoxel.asl.quantification.planning import QuantifySettings, ScanPlan
 
 MethodOption = Annotated[
     Literal["fit", "network", "auto"],
     typer.Option(help="Who makes the maps; auto: a network where it is made for the delays."),
+]
+ArterialOption = Annotated[
+    bool, typer.Option("--arterial", help="Fit blood still in arteries too: maps of aBV and aBAT.")
 ]
 ModelsOption = Annotated[
     list[Path] | None,
@@ -56,6 +61,7 @@ def quantify(
     method: MethodOption = "fit",
     model: ModelsOption = None,
     motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
+    arterial: ArterialOption = False,
     on_nonfinite: NonfiniteOption = "raise",
     m0: M0Option = None,
     m0_tr_ms: M0TrMsOption = None,
@@ -63,6 +69,8 @@ def quantify(
     plds_ms: PldsMsOption = "",
     labelling_durations_ms: LabellingDurationsMsOption = "",
     bolus_ms: BolusMsOption = None,
+    vsasl: VsaslOption = None,
+    vsasl_plds_ms: VsaslPldsMsOption = "",
     already_subtracted: AlreadySubtractedOption = False,
     label_first: LabelFirstOption = False,
     echo: EchoOption = None,
@@ -87,8 +95,6 @@ def quantify(
     Example: revoxel asl quantify dm.nii.gz --already-subtracted --m0 m0.nii.gz --plds-ms 500,1000,1500,2000
     --labelling-durations-ms 1800 -o out/
     """
-    from revoxel.asl.fitting.fit import FitSettings
-    from revoxel.asl.quantification.methods import Method, MethodChoice
     from revoxel.asl.quantification.planning import QuantifySettings
     from revoxel.asl.scans.stated import Stated
 
@@ -107,16 +113,48 @@ def quantify(
             alpha=alpha,
             alpha_vsasl=alpha_vsasl,
             alpha_bs=alpha_bs,
+            vsasl=vsasl,
+            vsasl_plds_ms=parse_numbers(vsasl_plds_ms, "--vsasl-plds-ms"),
         ),
         mask=mask,
         grey=gm,
         white=wm,
-        realign=motion == "rigid",
-        fit=FitSettings(on_nonfinite=on_nonfinite),
-        method=MethodChoice(Method(method), tuple(model or ()), device),
+        **how_of(method, model or [], motion, arterial=arterial, on_nonfinite=on_nonfinite, device=device),
         overwrite=overwrite,
     )
     _carry_out(scans, out, settings, threads, dry_run=dry_run)
+
+
+def how_of(
+    method: str, models: Sequence[Path], motion: str, *, arterial: bool, on_nonfinite: str, device: str
+) -> dict[str, Any]:
+    """Turn the options that say how maps are made into fields of `QuantifySettings`.
+
+    Args:
+        method: `fit`, `network` or `auto`.
+        models: Trained networks instead of a shipped one.
+        motion: `none` or `rigid`.
+        arterial: Fit blood in arteries too.
+        on_nonfinite: `raise` or `mask`.
+        device: Where networks run.
+
+    Returns:
+        Values of `realign`, `fit` and `method`.
+
+    Raises:
+        ValueError: If networks are named and the fit is asked for.
+    """
+    from revoxel.asl.fitting.fit import FitSettings
+    from revoxel.asl.fitting.levenberg import LmSettings
+    from revoxel.asl.quantification.methods import Method, MethodChoice
+    from revoxel.core.paths import absolute
+
+    ranges = FitSettings(on_nonfinite=on_nonfinite)
+    return {
+        "realign": motion == "rigid",
+        "fit": LmSettings(ranges, arterial=True) if arterial else ranges,
+        "method": MethodChoice(Method(method), tuple(map(absolute, models)), device),
+    }
 
 
 def _file_or_number(text: str | None) -> Path | float | None:
@@ -186,13 +224,18 @@ def _show_plan(console: Any, plan: ScanPlan) -> None:
 
 
 def _show(console: Any, stem: str, record: Mapping[str, Any]) -> None:
-    from revoxel.asl.quantification.report import facts_of, number_rows
+    from revoxel.asl.quantification.report import agreement_rows, facts_of, number_rows
     from revoxel.core.report import fact_table, number_table
 
-    table = number_rows(record)
-    rows = {row[0]: dict(zip(table["columns"][1:], row[1:], strict=True)) for row in table["rows"]}
-    console.print(number_table(f"{stem}: {table['note']}", rows, first_column="region"))
+    regions, agreement = number_rows(record), agreement_rows(record)
+    console.print(number_table(f"{stem}: {regions['note']}", _by_row(regions), first_column="region"))
+    if agreement:
+        console.print(number_table("Agreement with the fit", _by_row(agreement), first_column="map"))
     console.print(fact_table("How", facts_of(record)))
     if record["warnings"]:
         numbered = {str(number): text for number, text in enumerate(record["warnings"], start=1)}
         console.print(fact_table("Warnings", numbered))
+
+
+def _by_row(table: Mapping[str, Any]) -> dict[str, dict[str, float | str]]:
+    return {row[0]: dict(zip(table["columns"][1:], row[1:], strict=True)) for row in table["rows"]}

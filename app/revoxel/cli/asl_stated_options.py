@@ -1,5 +1,6 @@
 """Options that say what a scan's sidecar would; used by `revoxel asl quantify`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,12 @@ PldsMsOption = Annotated[
 ]
 LabellingDurationsMsOption = Annotated[
     str, typer.Option(help="Labelling durations, likewise.", rich_help_panel=STATED)
+]
+VsaslOption = Annotated[
+    Path | None, typer.Option(help="VSASL scan of the same head, fitted together.", rich_help_panel=STATED)
+]
+VsaslPldsMsOption = Annotated[
+    str, typer.Option(help="Delays of that scan, as --plds-ms.", rich_help_panel=STATED)
 ]
 BolusMsOption = Annotated[
     float | None, typer.Option(min=1, help="Bolus duration TI1 of PASL.", rich_help_panel=STATED)

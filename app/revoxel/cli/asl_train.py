@@ -38,14 +38,21 @@ def train(
     """Train on simulated slices: no data are needed. The same line again goes on with an interrupted run.
 
     Writes checkpoints, a CSV per epoch and model.pt, the best network with calibrated standard deviations,
-    which `revoxel asl validate` scores and `revoxel bundles adopt` ships.
+    which `revoxel asl validate` scores and `revoxel bundles adopt` ships. Members of an ensemble lie in
+    folders of their own; model.pt is then their mean.
 
     Example: revoxel asl train --budget 7min -o out/run
 
     Example: revoxel asl train --cfg configs/asl/production_v2.yaml --budget 1h -o out/production
     """
-    from revoxel.asl.learning.configuration import default_sections, read_sections, train_network
+    from revoxel.asl.learning.configuration import (
+        default_sections,
+        join_networks,
+        read_sections,
+        train_network,
+    )
     from revoxel.core.compute import resolve_device, set_threads
+    from revoxel.core.training import discard_run
 
     sections = read_sections(cfg) if cfg else default_sections()
     values: dict[str, Any] = {"seed": seed, "device": f"$torch.device('{resolve_device(device)}')"}
@@ -60,9 +67,11 @@ def train(
         return
     for number, folder in enumerate(folders):
         if overwrite:
-            _remove_run(folder)
+            discard_run(folder)
         path = train_network(sections, folder, **{**values, "seed": seed + 1000 * number})
         typer.echo(f"wrote {path}")
+    if n_members > 1:
+        typer.echo(f"wrote {join_networks(sections, folders, out, **values)}")
 
 
 def _show_plan(sections: dict[str, Any], folders: list[Path], values: dict[str, Any]) -> None:
@@ -76,10 +85,3 @@ def _show_plan(sections: dict[str, Any], folders: list[Path], values: dict[str, 
     for folder in folders:
         typer.echo(f"{folder}: {'continue' if (folder / 'last.pt').is_file() else 'train'}")
     typer.echo(yaml.safe_dump({**sections, "values": values}, sort_keys=False))
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run wrote, and nothing else."""
-    for pattern in ("model*.pt", "last.pt", "training_log.csv", "configuration.yaml"):
-        for path in folder.glob(pattern):
-            path.unlink()

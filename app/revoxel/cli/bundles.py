@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from revoxel.cli.options import DebugOption, OverwriteOption
+
+#: Systems whose checkpoints need more than a check before they are a bundle's; by their protocol's name.
+_OWN_ADOPTION = {"asl": "revoxel.asl.network.models", "sagnef": "revoxel.sagnef.gates"}
 
 app = typer.Typer(no_args_is_help=True, help="Build, check, list and pack the MONAI bundles.")
 
@@ -66,11 +70,9 @@ def adopt(
     from revoxel.core.bundle_checks import wanted_protocol
     from revoxel.core.bundles import bundle_folder
 
-    if wanted_protocol(bundle_folder(name))["system"] == "asl":
-        from revoxel.asl.network.models import adopt_checkpoint
-    else:
-        from revoxel.sagnef.gates import adopt_checkpoint
-    typer.echo(f"wrote {adopt_checkpoint(name, checkpoint, overwrite=overwrite)}")
+    system = str(wanted_protocol(bundle_folder(name))["system"])
+    module = import_module(_OWN_ADOPTION.get(system, "revoxel.core.adoption"))
+    typer.echo(f"wrote {module.adopt_checkpoint(name, checkpoint, overwrite=overwrite)}")
 
 
 @app.command()

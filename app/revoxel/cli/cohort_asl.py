@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from revoxel.cli.asl_quantify import MethodOption, ModelsOption, NonfiniteOption
+from revoxel.cli.asl_quantify import ArterialOption, MethodOption, ModelsOption, NonfiniteOption, how_of
 from revoxel.cli.asl_stated_options import AlphaBsOption, AlphaOption, AlphaVsaslOption, T1BloodMsOption
 from revoxel.cli.cluster_options import (
     SCHEDULER,
@@ -42,6 +42,7 @@ def asl(
     method: MethodOption = "fit",
     model: ModelsOption = None,
     motion: Annotated[Literal["none", "rigid"], typer.Option(help="Correct motion of the head.")] = "none",
+    arterial: ArterialOption = False,
     on_nonfinite: NonfiniteOption = "raise",
     t1_blood_ms: T1BloodMsOption = None,
     alpha: AlphaOption = None,
@@ -63,19 +64,15 @@ def asl(
     Example: revoxel cohort asl study/ -o derivatives/revoxel-asl --scheduler slurm --queue short --walltime
     02:00:00 --jobs 50
     """
-    from revoxel.asl.fitting.fit import FitSettings
-    from revoxel.asl.quantification.methods import Method, MethodChoice
     from revoxel.asl.quantification.planning import QuantifySettings
     from revoxel.asl.scans.stated import Stated
     from revoxel.cohort.asl import AslCohort, asl_work
 
     cluster = cluster_of(context)
-    models = tuple(path.absolute() for path in model or ())
+    device = cluster.task_device
     settings = QuantifySettings(
         stated=Stated(t1_blood_ms=t1_blood_ms, alpha=alpha, alpha_vsasl=alpha_vsasl, alpha_bs=alpha_bs),
-        realign=motion == "rigid",
-        fit=FitSettings(on_nonfinite=on_nonfinite),
-        method=MethodChoice(Method(method), models, cluster.task_device),
+        **how_of(method, model or [], motion, arterial=arterial, on_nonfinite=on_nonfinite, device=device),
         overwrite=overwrite,
     )
     cohort = AslCohort(bids=bids, out=out, settings=settings, threads=cluster.threads)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from revoxel.asl.quantification.group import GROUP_PAGE, GROUP_TABLE, GroupMember, write_group
 from revoxel.asl.quantification.planning import QuantifySettings, ScanPlan, find_groups, plan_scan
 from revoxel.asl.quantification.quantify import quantify_scan
-from revoxel.asl.scans.bids import ScanGroup, dataset_root, entities
+from revoxel.asl.scans.bids import ScanGroup
 from revoxel.cohort.derivatives import Derivatives, describe_derivatives
 from revoxel.cohort.engine import Job
 from revoxel.cohort.ledger import Ledger, State
 from revoxel.cohort.workload import Piece, Workload
 from revoxel.cohort.workspace import workspace
 from revoxel.core.compute import set_threads
+from revoxel.core.paths import absolute, dataset_root, entities
 from revoxel.core.provenance import read_sidecar
 from revoxel.core.reasons import one_line
 from revoxel.core.staging import move_together
@@ -35,8 +36,17 @@ sum up all scans; `cohort.json` lists what was run, `failures.csv` what failed a
 
 {RESEARCH_USE.capitalize()}.
 """
-# BIDS knows maps of perfusion in raw data alone.
-_IGNORED = ("*_cbf.nii.gz", "*_att.nii.gz", "*_desc-bound_mask.nii.gz", "*_asl.*", GROUP_TABLE, GROUP_PAGE)
+# BIDS has no names for maps of perfusion yet.
+_IGNORED = (
+    "*_cbf.*",
+    "*_att.*",
+    "*_abv.*",
+    "*_abat.*",
+    "*_desc-bound_mask.*",
+    "*_asl.*",
+    GROUP_TABLE,
+    GROUP_PAGE,
+)
 _DERIVATIVES = Derivatives("Revoxel: maps of CBF and ATT", _README, _IGNORED)
 
 
@@ -71,7 +81,7 @@ def asl_work(cohort: AslCohort, progress: Callable[[float], None] = lambda _: No
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no ASL scan.
     """
-    whole = replace(cohort, bids=cohort.bids.absolute(), out=cohort.out.absolute())
+    whole = replace(cohort, bids=absolute(cohort.bids), out=absolute(cohort.out))
     groups = find_groups([whole.bids], whole.settings.stated)
     pieces = []
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from revoxel import __version__
+from revoxel.core.paths import absolute
 from revoxel.core.provenance import read_sidecar
 from revoxel.core.volumes import atomic_path
-from revoxel.sagnef.study.paths import absolute
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from revoxel.cohort.manifest_work import labels_of
 from revoxel.cohort.run import Orders, Watcher, carry_out_orders
 from revoxel.cohort.workspace import claimed
 from revoxel.core.compute import resolve_device, set_threads
+from revoxel.core.paths import absolute
 from revoxel.sagnef.comparison.plan import EvaluationPlan, EvaluationRequest, plan_evaluation
 from revoxel.sagnef.comparison.run import Evaluation, keep_statistics, run_evaluation
-from revoxel.sagnef.study.paths import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,6 @@ import nibabel
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from revoxel.cohort.places import entities
 from revoxel.core.geometry import (
     SAME_GRID_TOLERANCE_VOXELS,
     Grid,
@@ -19,9 +18,10 @@ from revoxel.core.geometry import (
     slice_axis,
     whole_voxel_shift,
 )
+from revoxel.core.paths import entities
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.reasons import reason_of
-from revoxel.core.volumes import NIFTI_SUFFIXES, volume_sidecar
+from revoxel.core.volumes import NIFTI_SUFFIXES, volume_sidecar, volume_stem
 from revoxel.sagnef.study.layouts import patient_of, scan
 from revoxel.sagnef.study.rows import Row
 
@@ -133,7 +133,7 @@ def _bids_pulse(labels: Mapping[str, str]) -> Pulse | None:
 def _bids_scan(file: Any, pulse: Pulse) -> Scan:
     path, labels = Path(file.path), file.get_entities()
     patient, timepoint = labels["subject"], labels.get("session")
-    further = {key: label for key, label in entities(path).items() if key not in _SAID}
+    further = {key: label for key, label in entities(volume_stem(path)).items() if key not in _SAID}
     fields = {
         "subject": f"sub-{patient}" + (f"_ses-{timepoint}" if timepoint else ""),
         "patient": patient,

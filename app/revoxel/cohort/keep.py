@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revoxel.cohort.places import bids_root
 from revoxel.cohort.plan import Task, done_record
+from revoxel.core.paths import dataset_root
 from revoxel.core.provenance import read_sidecar, write_sidecar
 from revoxel.core.volumes import NIFTI_SUFFIXES, RESEARCH_USE, atomic_path, volume_stem
 
@@ -112,7 +112,7 @@ def _bids_fields(task: Task, label: str, record: Mapping[str, Any]) -> dict[str,
 
 
 def _bids_uri(scan: Path) -> str:
-    root = bids_root(scan)
+    root = dataset_root(scan)
     return f"bids:raw:{scan.relative_to(root).as_posix()}" if root else scan.name
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from revoxel.cohort.derivatives import Derivatives, describe_derivatives
 from revoxel.cohort.engine import Job
 from revoxel.cohort.ledger import Ledger, State
-from revoxel.cohort.places import Layout, bids_root
+from revoxel.cohort.places import Layout
 from revoxel.cohort.plan import CohortPlan, Task, Verb, VerbSettings
 from revoxel.cohort.verbs import carry_out
 from revoxel.cohort.workload import Piece, Workload
 from revoxel.core.manifest import Case, save_manifest
+from revoxel.core.paths import absolute, dataset_root
 from revoxel.core.provenance import sha256_of
 from revoxel.core.volumes import RESEARCH_USE
-from revoxel.sagnef.study.paths import absolute
 
 MANIFEST_FILE = "manifest.json"
 _README = f"""# Revoxel derivatives
@@ -42,7 +42,7 @@ def manifest_work(plan: CohortPlan) -> Workload:
 
     def begin() -> None:
         if plan.layout is Layout.BIDS:
-            describe_derivatives(settings.out, bids_root(plan.tasks[0].row.lr), _DERIVATIVES)
+            describe_derivatives(settings.out, dataset_root(plan.tasks[0].row.lr), _DERIVATIVES)
 
     def finish(ledger: Ledger) -> None:
         if settings.verb is Verb.EXPERTS:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from revoxel.core.paths import dataset_root, entities
 from revoxel.core.volumes import volume_stem
 
 _BIDS_NAME = re.compile(
     r"(?P<entities>sub-[A-Za-z0-9]+(?:_[a-z0-9]+-[A-Za-z0-9]+)*)_(?P<suffix>[A-Za-z0-9]+)"
 )
-_ENTITY = re.compile(r"(?P<key>[a-z0-9]+)-(?P<label>[A-Za-z0-9]+)")
 
 
 class Layout(StrEnum):
@@ -82,33 +82,11 @@ def bids_places(scan: Path) -> Places:
     if match is None:
         msg = f"{scan.name} must be a BIDS name such as sub-01_T1w.nii.gz; use --layout plain."
         raise ValueError(msg)
-    labels = entities(scan)
+    labels = entities(volume_stem(scan))
     folder = Path(f"sub-{labels['sub']}")
     if "ses" in labels:
         folder /= f"ses-{labels['ses']}"
     return Places(folder / "anat", match["entities"], match["suffix"])
-
-
-def entities(scan: Path) -> dict[str, str]:
-    """Keys and labels in a BIDS name.
-
-    Args:
-        scan: Such as `sub-01_ses-02_T1w.nii.gz`.
-    """
-    parts = (_ENTITY.fullmatch(part) for part in volume_stem(scan).split("_"))
-    return {part["key"]: part["label"] for part in parts if part}
-
-
-def bids_root(scan: Path) -> Path | None:
-    """Root of the BIDS dataset that a file lies in.
-
-    Args:
-        scan: The file.
-
-    Returns:
-        The nearest folder above with a `dataset_description.json`, or None.
-    """
-    return next((folder for folder in scan.parents if (folder / "dataset_description.json").is_file()), None)
 
 
 def is_bids(scan: Path) -> bool:
@@ -117,4 +95,4 @@ def is_bids(scan: Path) -> bool:
     Args:
         scan: The file.
     """
-    return _BIDS_NAME.fullmatch(volume_stem(scan)) is not None and bids_root(scan) is not None
+    return _BIDS_NAME.fullmatch(volume_stem(scan)) is not None and dataset_root(scan) is not None

@@ -15,10 +15,10 @@ from revoxel.cohort.places import Layout, Places, bids_places, is_bids, plain_pl
 from revoxel.cohort.workspace import STATE_FOLDER
 from revoxel.core.bundles import WEIGHTS, bundles_root
 from revoxel.core.manifest import Case, Manifest, load_manifest
+from revoxel.core.paths import absolute
 from revoxel.core.provenance import read_sidecar, sha256_of
 from revoxel.sagnef.gates import bundle_name
 from revoxel.sagnef.planning import FusionKind
-from revoxel.sagnef.study.paths import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -98,7 +98,7 @@ def check_weights(folder: Path) -> None:
             f"do revoxel bundles adopt {folder.name} CHECKPOINT."
         )
         raise ValueError(msg)
-    fill_network(_inference_part(folder, "network_def"), checkpoint)
+    fill_network(bundle_network(folder), checkpoint)
 
 
 def wanted_protocol(folder: Path) -> dict[str, Any]:
@@ -109,6 +109,15 @@ def wanted_protocol(folder: Path) -> dict[str, Any]:
     """
     protocol: dict[str, Any] = _inference_part(folder, "protocol")
     return protocol
+
+
+def bundle_network(folder: Path) -> Any:
+    """A bundle's network as its inference has it, with weights of chance.
+
+    Args:
+        folder: the bundle.
+    """
+    return _inference_part(folder, "network_def")
 
 
 def _inference_part(folder: Path, name: str) -> Any:

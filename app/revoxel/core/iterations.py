@@ -84,10 +84,10 @@ class TrainingUpdate:
         Raises:
             FloatingPointError: If the loss is not finite.
         """
-        image, label = _prepare(engine, batch)
+        prepared = _prepare(engine, batch)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        output = _forward(engine, (image, label), engine.loss_function, self.precision)
+        output = _forward(engine, prepared, engine.loss_function, self.precision)
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
@@ -141,9 +141,9 @@ class EvaluationUpdate:
         Returns:
             `image`, `label` and `pred`; with a loss function also `loss` and `components`.
         """
-        image_and_label = _prepare(engine, batch)
+        prepared = _prepare(engine, batch)
         with engine.mode(engine.network):
-            output = _forward(engine, image_and_label, self.loss_function, self.precision)
+            output = _forward(engine, prepared, self.loss_function, self.precision)
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -151,20 +151,23 @@ class EvaluationUpdate:
         return engine.state.output
 
 
-def _prepare(engine: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    image, label = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-    return image, label
+def _prepare(engine: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+    """Image, label, and what else the network takes by name, as `PrepareBatchExtraInput` gives it."""
+    image, label, *further = engine.prepare_batch(
+        batch, engine.state.device, engine.non_blocking, **engine.to_kwargs
+    )
+    return image, label, further[1] if further else {}
 
 
 def _forward(
     engine: Any,
-    image_and_label: tuple[torch.Tensor, torch.Tensor],
+    prepared: tuple[torch.Tensor, torch.Tensor, dict[str, Any]],
     loss_function: Callable[..., torch.Tensor] | None,
     precision: Precision,
 ) -> dict[str, Any]:
-    image, label = image_and_label
+    image, label, named = prepared
     with precision.autocast(engine.state.device):
-        prediction = engine.inferer(precision.layout(image), engine.network)
+        prediction = engine.inferer(precision.layout(image), engine.network, **named)
         output = {"image": image, "label": label, "pred": prediction}
         if loss_function is None:
             return output

@@ -69,6 +69,8 @@ class SliceFigure:
         title: Line above the figure.
         caption: Small line below it.
         centre: Voxel through which the slices go; by default the middle of the first panel's bright voxels.
+        greys: Values that are black and white; by default percentiles of the last grey panel.
+        error_limit: Value with the strongest colour of error panels; by default a percentile of each.
     """
 
     panels: Sequence[Panel]
@@ -76,6 +78,8 @@ class SliceFigure:
     title: str = ""
     caption: str = ""
     centre: tuple[int, int, int] | None = None
+    greys: tuple[float, float] | None = None
+    error_limit: float | None = None
 
 
 def save_figure(content: SliceFigure, path: Path, *, overwrite: bool = False) -> Path:
@@ -114,9 +118,10 @@ def draw(content: SliceFigure) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(_PLANES), n_columns, squeeze=False)
     centre = content.centre or bright_centre(content.panels[0].data)
-    greys = _grey_limits(content.panels)
+    greys = content.greys or _grey_limits(content.panels)
     for column, panel in enumerate(content.panels):
-        _draw_panel(axes[:, column], panel, content.grid, centre, greys)
+        limits = _error_limits(panel, content) if panel.kind is PanelKind.ERROR else greys
+        _draw_panel(axes[:, column], panel, content.grid, centre, limits)
     if content.title:
         figure.suptitle(content.title, fontsize=11)
     if content.caption:
@@ -157,36 +162,34 @@ def _grey_limits(panels: Sequence[Panel]) -> tuple[float, float]:
 
 
 def _draw_panel(
-    axes: NDArray[Any], panel: Panel, grid: Grid, centre: tuple[int, int, int], greys: tuple[float, float]
+    axes: NDArray[Any], panel: Panel, grid: Grid, centre: tuple[int, int, int], limits: tuple[float, float]
 ) -> None:
     planes = _world_planes(panel.data, grid, centre)
     for axis, plane, (pixels, aspect) in zip(axes, _PLANES, planes, strict=True):
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_xlabel(plane, fontsize=6)
-        _draw_plane(axis, pixels, panel, greys).set_aspect(aspect)
+        _draw_plane(axis, pixels, panel, limits).set_aspect(aspect)
     axes[0].set_title(panel.title, fontsize=9)
     if panel.kind is PanelKind.WEIGHTS:
         _add_legend(axes[-1], panel.labels)
     if panel.kind is PanelKind.ERROR:
-        axes[-1].set_xlabel(f"axial, scale +-{_error_limit(panel.data):.3g}", fontsize=6)
+        axes[-1].set_xlabel(f"axial, scale +-{limits[1]:.3g}", fontsize=6)
 
 
-def _draw_plane(axis: Axes, pixels: NDArray[np.float32], panel: Panel, greys: tuple[float, float]) -> Axes:
+def _draw_plane(axis: Axes, pixels: NDArray[np.float32], panel: Panel, limits: tuple[float, float]) -> Axes:
     if panel.kind is PanelKind.WEIGHTS:
         axis.imshow(_blend(pixels), origin="lower", interpolation="nearest")
-    elif panel.kind is PanelKind.ERROR:
-        limit = _error_limit(panel.data)
-        axis.imshow(pixels.T, origin="lower", cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
     else:
-        axis.imshow(
-            pixels.T, origin="lower", cmap="gray", vmin=greys[0], vmax=greys[1], interpolation="nearest"
-        )
+        colours = "PuOr" if panel.kind is PanelKind.ERROR else "gray"
+        low, high = limits
+        axis.imshow(pixels.T, origin="lower", cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     return axis
 
 
-def _error_limit(error: NDArray[np.float32]) -> float:
-    return float(np.percentile(np.abs(error), 99.5)) or 1.0
+def _error_limits(panel: Panel, content: SliceFigure) -> tuple[float, float]:
+    limit = content.error_limit or float(np.percentile(np.abs(panel.data), 99.5)) or 1.0
+    return -limit, limit
 
 
 def _blend(shares: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,18 +12,20 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
+from monailabel.tasks.infer.basic_infer import BasicInferTask
 from monailabel.utils.others.generic import device_list
 
 from revoxel import __version__
 from revoxel.core.volumes import RESEARCH_USE
 from revoxel.label.cache import ExpertCache
+from revoxel.label.ct import ct_bundles
 from revoxel.label.disagreement import Scorer
 from revoxel.label.guard import Guard, Policy
 from revoxel.label.models import AUTOMATIC, models_with_weights
 from revoxel.label.refusals import bad, unknown
 from revoxel.label.store import ScanStore
-from revoxel.label.tasks import SuperResolve, TrainGate, WorstDisagreementFirst
-from revoxel.label.wishes import FUSED_TAG, WEIGHTS_TAG, InferWishes
+from revoxel.label.tasks import RefineCt, SuperResolve, TrainGate, WorstDisagreementFirst
+from revoxel.label.wishes import FUSED_TAG, REFINED_TAG, WEIGHTS_TAG, InferWishes
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class RevoxelApp(MONAILabelApp):
             msg = f"--studies must be a folder of NIfTI files, got {studies!r}; export the scans there."
             raise ValueError(msg)
         self.models = models_with_weights()
+        self.ct_bundles = ct_bundles()
         folder = Path(studies).resolve()
         work = Path(conf.get("work_dir") or folder.with_name(f"{folder.name}.revoxel"))
         self.cache = ExpertCache(folder, work)
@@ -54,7 +57,7 @@ class RevoxelApp(MONAILabelApp):
             studies=str(folder),
             conf=dict(conf),
             name="Revoxel",
-            description=f"Thick-slice MRI in, 1 mm isotropic volume out; {RESEARCH_USE}",
+            description=f"Thick-slice MRI or coarse CT in, fine volume out; {RESEARCH_USE}",
             version=__version__,
             labels=[],
         )
@@ -63,11 +66,14 @@ class RevoxelApp(MONAILabelApp):
         """Scans of a folder."""
         return ScanStore(Path(self.studies), auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD)
 
-    def init_infers(self) -> dict[str, SuperResolve]:
-        """One task per bundle with weights, and the one that picks."""
+    def init_infers(self) -> dict[str, BasicInferTask]:
+        """One task per bundle with weights, and the one that picks among those of MRI."""
         names = [AUTOMATIC, *self.models]
         devices = ["auto", *device_list()]
-        return {name: SuperResolve(name, self.models, self.cache, devices) for name in names}
+        tasks: dict[str, BasicInferTask] = {
+            name: SuperResolve(name, self.models, self.cache, devices) for name in names
+        }
+        return tasks | {name: RefineCt(bundle, devices) for name, bundle in self.ct_bundles.items()}
 
     def init_trainers(self) -> dict[str, TrainGate]:
         """One task per bundle."""
@@ -125,7 +131,7 @@ class RevoxelApp(MONAILabelApp):
             raise unknown("model", name, self._trainers)
 
     def infer(self, request: dict[str, Any], datastore: ScanStore | None = None) -> dict[str, Any]:
-        """Super-resolve one scan, and keep in the datastore what the client wants kept.
+        """Super-resolve or refine one scan, and keep in the datastore what the client wants kept.
 
         Args:
             request: `model`, `image` (a path that the server chose), `image_id` (empty for what was sent
@@ -150,12 +156,13 @@ class RevoxelApp(MONAILabelApp):
 
     def _keep(self, result: dict[str, Any], request: dict[str, Any], wishes: InferWishes) -> dict[str, Any]:
         image_id, record = request["image_id"], result["params"]
-        info = {"params": {"model": record["model"], "experts": record["experts"]}}
+        info = {"params": {name: record[name] for name in ("model", "experts") if name in record}}
+        tag = REFINED_TAG if request["model"] in self.ct_bundles else FUSED_TAG
         kept = {}
         if wishes.weights:
             weights = next(Path(request["out"]).glob("*_weights.nii.gz"))
             kept[WEIGHTS_TAG] = self._datastore.keep(image_id, weights, WEIGHTS_TAG, info)
         if wishes.deliver == "datastore":
-            kept[FUSED_TAG] = self._datastore.keep(image_id, Path(result["file"]), FUSED_TAG, info)
+            kept[tag] = self._datastore.keep(image_id, Path(result["file"]), tag, info)
             result = result | {"file": None, "label": None}
         return result | {"params": record | {"kept": kept}}

@@ -12,7 +12,7 @@ from revoxel.label.ids import SUFFIXES, check_id, check_tag, image_path, inside,
 from revoxel.label.refusals import conflict, forbidden, unknown
 from revoxel.label.training import Pair
 from revoxel.label.uploads import check_volume
-from revoxel.label.wishes import FUSED_TAG, WEIGHTS_TAG
+from revoxel.label.wishes import OWN_TAGS
 
 TRUTH_TAG = "final"
 
@@ -64,7 +64,7 @@ class ScanStore(LocalDatastore):
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
         """Take in a label that a client sent, such as the truth of a scan."""
-        if check_tag(label_tag) in {FUSED_TAG, WEIGHTS_TAG}:
+        if check_tag(label_tag) in OWN_TAGS:
             raise forbidden(f"labels {label_tag} are the server's own; save yours under another tag.")
         check_volume(Path(label_filename))
         return self.keep(image_id, Path(label_filename), label_tag, label_info)

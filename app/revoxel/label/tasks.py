@@ -1,4 +1,4 @@
-"""The tasks that the server lists: super-resolution, training, and which scan comes next."""
+"""The tasks that the server lists: super-resolution, CT refinement, training, and which scan comes next."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
+from revoxel.core.bundles import BundleStatus
 from revoxel.core.geometry import Grid
 from revoxel.core.volumes import write_volume
+from revoxel.ct.scans.results import write_hu
 from revoxel.label.cache import ExpertCache
+from revoxel.label.ct import CtJob, refine_ct, shown_ct_record
 from revoxel.label.disagreement import Scorer
 from revoxel.label.jobs import Job, shown_record, superresolve_scan
 from revoxel.label.models import AUTOMATIC, Model
 from revoxel.label.store import ScanStore
 from revoxel.label.training import fitting_pairs, prepare_run, run_training, runs_of
-from revoxel.label.wishes import TrainWishes
+from revoxel.label.wishes import REFINED_TAG, TrainWishes
 
 
 class SuperResolve(BasicInferTask):
@@ -86,6 +89,55 @@ class SuperResolve(BasicInferTask):
         path = Path(data["out"]) / "delivered" / f"{data['image_id']}_sagnef.nii.gz"
         grid = Grid(tuple(pred.shape), pred.affine.numpy())
         write_volume(path, pred.array, grid)
+        return str(path), dict(data["result"])
+
+
+class RefineCt(BasicInferTask):
+    """Refine a coarse CT with one bundle.
+
+    Args:
+        bundle: Name, description and weights.
+        devices: Choices of the clients, the preferred one first.
+    """
+
+    def __init__(self, bundle: BundleStatus, devices: list[str]) -> None:
+        self.bundle = bundle
+        super().__init__(
+            path=[],
+            network=None,
+            # The stock viewers offer a button for no other type.
+            type=InferType.SEGMENTATION,
+            labels=[],
+            dimension=3,
+            description=bundle.description,
+            config={"deliver": ["datastore", "file"], "device": devices},
+        )
+
+    def is_valid(self) -> bool:
+        """Whether the weights are there."""
+        return self.bundle.weights is not None and self.bundle.weights.is_file()
+
+    def pre_transforms(self, data: Any = None) -> tuple[()]:  # noqa: ARG002 - stock signature
+        """None: the pipeline reads the scan itself."""
+        return ()
+
+    def post_transforms(self, data: Any = None) -> tuple[()]:  # noqa: ARG002 - stock signature
+        """None: the result is in HU already."""
+        return ()
+
+    def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "") -> Any:  # noqa: ARG002
+        """Make `pred`, a MetaTensor `(x, y, z)` in HU with the affine of the result."""
+        refined = refine_ct(CtJob(Path(data["image"]), self.bundle.name, data["wishes"], Path(data["out"])))
+        affine = torch.from_numpy(refined.grid.affine.copy())
+        data["pred"] = MetaTensor(torch.from_numpy(refined.result.refined), affine=affine)
+        data["result"] = shown_ct_record(refined, self.bundle.name)
+        return data
+
+    def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[str, Any]:  # noqa: ARG002
+        """Write `pred` as int16 NIfTI, its affine kept."""
+        pred = data["pred"]
+        path = Path(data["out"]) / "delivered" / f"{data['image_id']}_{REFINED_TAG}.nii.gz"
+        write_hu(path, pred.array, Grid(tuple(pred.shape), pred.affine.numpy()))
         return str(path), dict(data["result"])
 
 

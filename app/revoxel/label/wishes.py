@@ -13,6 +13,8 @@ from revoxel.label.refusals import bad
 #: Tags under which the server keeps what it made.
 FUSED_TAG = "sagnef"
 WEIGHTS_TAG = "weights"
+REFINED_TAG = "ct_refined"
+OWN_TAGS = frozenset({FUSED_TAG, WEIGHTS_TAG, REFINED_TAG})
 
 
 class _Wishes(BaseModel):
@@ -67,7 +69,7 @@ class InferWishes(_Wishes):
         pulse: Pulse of the scan; `auto` reads it from the name.
         weights: Keep the weight maps as the label `weights`.
         trained: Use the gate that was trained on this server.
-        deliver: Send the volume, or keep it in the datastore as the label `sagnef`.
+        deliver: Send the volume, or keep it in the datastore as the label `sagnef`, or `ct_refined` of a CT.
         device: Where to compute.
     """
 

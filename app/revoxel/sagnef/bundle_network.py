@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from revoxel.core.adoption import share_names
 from revoxel.sagnef.network import SAGNEF
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_GATE = "gate."
 
 
 class SagnefBundleNet(nn.Module):
@@ -48,8 +47,7 @@ class SagnefBundleNet(nn.Module):
         self.n_experts = n_experts
         self.residual = residual
         self.gate = SAGNEF(in_ch, n_experts, wf, disagreement, residual, n_profile, modulation=modulation)
-        self.register_state_dict_post_hook(_without_gate)
-        self.register_load_state_dict_pre_hook(_with_gate)
+        share_names(self, "gate")
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the gate.
@@ -65,16 +63,3 @@ class SagnefBundleNet(nn.Module):
             return torch.cat([fused, weights], dim=1)
         mixture = (weights * x[:, x.shape[1] - self.n_experts :]).sum(dim=1, keepdim=True)
         return torch.cat([fused, weights, fused - mixture], dim=1)
-
-
-def _without_gate(_: nn.Module, state: dict[str, Any], prefix: str, __: dict[str, Any]) -> None:
-    """Name the gate's entries as the gate itself does."""
-    inner = f"{prefix}{_GATE}"
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
-
-
-def _with_gate(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Undo `_without_gate` before the entries are matched."""
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}{_GATE}{key.removeprefix(prefix)}"] = state.pop(key)

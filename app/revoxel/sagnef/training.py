@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import ignite.distributed as idist
 import torch
 
-from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
 from revoxel.core.manifest import load_manifest
 from revoxel.core.one_line import one_line_errors
+from revoxel.core.training import check_bundle_start, load_weights
 from revoxel.core.volumes import atomic_path
 from revoxel.sagnef.data import fold_items
 from revoxel.sagnef.simplex import StackingStatistics, fit_simplex
@@ -23,9 +23,6 @@ from revoxel.sagnef.volume_cache import MappedCases, prepare_cases
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ignite.engine import Engine
-
-    from revoxel.core.iterations import Precision
     from revoxel.core.manifest import Split
     from revoxel.sagnef.network import SAGNEF
 
@@ -58,19 +55,6 @@ def volumes(
         )
 
 
-def run_engine(engine: Engine) -> None:
-    """Run a trainer or an evaluator.
-
-    Args:
-        engine: the engine.
-
-    Raises:
-        SystemExit: With one line after a full disk, a loss that is not finite, or a case that cannot be used.
-    """
-    with one_line_errors():
-        engine.run()
-
-
 def check_start(  # noqa: PLR0913 - one line of a bundle's config each
     bundle_root: str | Path,
     manifest: str | Path | None,
@@ -99,8 +83,8 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
     Raises:
         SystemExit: With one line that says what is wrong and what to do.
     """
+    check_bundle_start(bundle_root)
     with one_line_errors():
-        _check_root(Path(bundle_root))
         _check_experts(manifest, experts)
         for split, pulses in splits.items():
             fold_items(
@@ -113,15 +97,6 @@ def check_start(  # noqa: PLR0913 - one line of a bundle's config each
                 need_truth=need_truth,
                 skip_bad_cases=skip_bad_cases,
             )
-
-
-def _check_root(bundle_root: Path) -> None:
-    if not (bundle_root / "configs" / "metadata.json").is_file():
-        msg = (
-            f"bundle_root must be a bundle's folder, got {str(bundle_root)!r} ({bundle_root.resolve()}); "
-            "give --bundle_root bundles/NAME."
-        )
-        raise ValueError(msg)
 
 
 def _check_experts(manifest: str | Path | None, experts: Sequence[str]) -> None:
@@ -152,34 +127,6 @@ def output_folder(out_root: str | Path, spacing: str) -> str:
         spacing: spacing of the model.
     """
     return str(Path(out_root) / spacing / "output_volumes")
-
-
-def load_weights(network: torch.nn.Module, path: str | Path, protocol: dict[str, Any]) -> None:
-    """Load a gate's weights into a network of a bundle.
-
-    Args:
-        network: `SagnefBundleNet`, or the gate itself.
-        path: checkpoint of the training, the run's folder for its best one, or a bundle's `models/model.pt`.
-        protocol: protocol entries that must be equal.
-
-    Raises:
-        SystemExit: With one line, if the file is missing or made for something else.
-    """
-    with one_line_errors():
-        source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
-        fill_network(network, load_checkpoint(source, protocol))
-
-
-def place(network: torch.nn.Module, device: torch.device, precision: Precision) -> torch.nn.Module:
-    """Move a network to its device, in the layout that its precision runs fastest in.
-
-    Args:
-        network: any network.
-        device: where it computes.
-        precision: number format and layout.
-    """
-    layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def learning_rate_schedule(

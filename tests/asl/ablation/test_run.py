@@ -18,12 +18,12 @@ from revoxel.asl.ablation.run import AblationSettings, Trial, finished_trial, ru
 from revoxel.asl.ablation.verdict import Difference, compare_with, verdict_of, verdict_rows, write_markdown
 from revoxel.asl.evaluation.held_out import ScanRecipe
 from revoxel.asl.learning.configuration import (
+    BUNDLE,
     INFERENCE,
     asl_configs,
     default_sections,
-    overlaid,
     read_sections,
-    training_values,
+    trained_sections,
 )
 from revoxel.asl.learning.source_config import SOURCE_KEYS, from_source
 from revoxel.asl.network.models import build_network
@@ -32,6 +32,7 @@ from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.cli.asl import app
 from revoxel.cli.asl_ablate import seconds_of
 from revoxel.cli.parsing import parse_values
+from revoxel.core.training import overlaid, planned_network
 
 PRODUCTION = asl_configs() / "production_v2.yaml"
 SOURCE = yaml.safe_load(PRODUCTION.read_text())
@@ -99,11 +100,8 @@ def test_wrong_sources_are_refused() -> None:
 
 
 @pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
-def test_every_experiment_names_known_keys_and_builds_its_network(
-    experiment: Experiment, tmp_path: Path
-) -> None:
-    training_values(experiment.sections, tmp_path)
-    build_network(experiment.sections["network"]["model"], experiment.sections["network"]["arguments"])
+def test_every_experiment_names_known_keys_and_builds_its_network(experiment: Experiment) -> None:
+    planned_network(BUNDLE, asl_configs(), trained_sections(experiment.sections))
     assert set(experiment.sections[INFERENCE]) <= {"members", "dropout_samples"}
 
 
@@ -131,18 +129,10 @@ def test_unknown_experiments_and_keys_are_refused(tmp_path: Path) -> None:
         find_experiments("a", tmp_path)
 
 
-def test_overlays_go_key_by_key_and_none_removes() -> None:
-    base = {"network": {"model": "A", "arguments": {"x": 1, "y": 2}}}
-    assert overlaid(base, {"network": {"arguments": {"y": None, "z": 3}}}) == {
-        "network": {"model": "A", "arguments": {"x": 1, "z": 3}}
-    }
-    assert base["network"]["arguments"] == {"x": 1, "y": 2}
-
-
 def test_a_configuration_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
     sections = overlaid(default_sections(), {"train": {"rate": 1}})
     with pytest.raises(ValueError, match=r"train\.rate"):
-        training_values(sections, tmp_path)
+        planned_network(BUNDLE, asl_configs(), trained_sections(sections))
     with pytest.raises(FileNotFoundError, match="existing YAML file"):
         read_sections(tmp_path / "none.yaml")
 

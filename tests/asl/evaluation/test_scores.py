@@ -133,16 +133,6 @@ def test_interval_of_one_phantom_has_no_width(truth):
     assert interval.low == interval.high == pytest.approx(1)
 
 
-def test_difference_of_paired_methods_is_sharper_than_their_intervals(truth):
-    base = noisy(truth)
-    scores = score({"a": base, "b": replace(base, cbf=base.cbf + 0.5)}, truth)
-    difference = scores.difference("b", "a", Target.CBF)["bias"]
-    assert difference.value == pytest.approx(0.5)
-    assert difference.excludes_zero
-    assert difference.high - difference.low < 1e-9
-    assert not scores.difference("a", "a", Target.CBF)["mae"].excludes_zero
-
-
 def test_lost_contrast_shows_in_grey_over_white(truth):
     smooth = PerfusionMaps(np.full(SHAPE, 40.0), truth.att)
     scores = score({"right": PerfusionMaps(truth.cbf, truth.att), "smooth": smooth}, truth)

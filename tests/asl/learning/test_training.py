@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
 
 from asl_runs import train_tiny
-from revoxel.asl.learning import schedule
 from revoxel.asl.learning.finetuning import tune_on_signals
 from revoxel.asl.learning.pretraining import pretrain_denoise
-from revoxel.asl.learning.slice_bank import BankSampler, SliceBank, SliceRecipe, random_protocol
-from revoxel.asl.learning.training import calibration_factors, check_start, image_items
+from revoxel.asl.learning.slice_bank import SliceBank, SliceRecipe, random_protocol
+from revoxel.asl.learning.training import calibration_factors, check_images, image_items
 from revoxel.asl.network.channels import FIT_PLANES, AslChannels, LabelMap, Plane, split_targets
 from revoxel.asl.network.inputs import SliceData, estimated_sigma, network_input
 from revoxel.asl.network.models import load_asl_model
@@ -54,17 +51,6 @@ def test_a_slice_is_shown_a_few_times_and_then_replaced() -> None:
 def test_validation_slices_stay_as_they_are() -> None:
     bank = SliceBank(SMALL, 2, n_shows=0)
     assert torch.equal(bank[0]["image"], bank[4]["image"])
-
-
-def test_sampler_visits_every_slot_once_per_epoch_and_tells_the_epoch() -> None:
-    bank = SliceBank(SMALL, 5)
-    sampler = BankSampler(bank, seed=1)
-    orders = []
-    for epoch in range(2):
-        sampler.set_epoch(epoch)
-        orders.append(list(sampler))
-        assert sorted(orders[-1]) == list(range(5 * epoch, 5 * epoch + 5))
-    assert [index - 5 for index in orders[1]] != orders[0]
 
 
 def test_wrong_banks_and_recipes_are_refused() -> None:
@@ -123,28 +109,6 @@ def test_scale_is_that_of_the_whole_slice() -> None:
     assert set(FIT_PLANES) <= set(planes)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 5.0])
-def test_budget_warms_up_falls_and_ends(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(np.arange(0.0, 100.0, 0.5))
-    monkeypatch.setattr(schedule.Budget, "_clock", staticmethod(lambda _: float(next(clock))))
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    validated: list[int] = []
-    evaluator = SimpleNamespace(state=SimpleNamespace(epoch=0), run=validated.append)
-    rates: list[float] = []
-    engine = Engine(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
-    budget = schedule.Budget(optimizer, evaluator, seconds)
-    budget.attach(engine)
-    engine.run(range(4), max_epochs=10)
-    assert max(rates) > 0.8
-
-    assert rates[-1] == pytest.approx(0.01, abs=0.02)
-    assert engine.state.epoch == (3 if seconds else 10)
-    assert validated == ([3] if seconds else [])
-    again = schedule.Budget(optimizer, evaluator, seconds)
-    again.load_state_dict(budget.state_dict())
-    assert again.spent_s == budget.spent_s
-
-
 def test_pretraining_changes_the_trunk_and_leaves_the_heads() -> None:
     torch.manual_seed(0)
     network = AmplitudeAwareSpatialASLNet(12, (8, 16))
@@ -175,16 +139,11 @@ def test_factors_make_intervals_of_a_known_spread_right() -> None:
     assert factors.tolist() == pytest.approx([3.0, 2.0], rel=0.1)
 
 
-def test_start_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="--bundle_root bundles/NAME"):
-        check_start(tmp_path, None)
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "metadata.json").write_text("{}")
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="--dataset_dir FOLDER"):
-        check_start(tmp_path, None, dataset_dir=tmp_path, need_images=True)
+        check_images(tmp_path)
     (tmp_path / "one.nii.gz").touch()
-    check_start(tmp_path, tmp_path / "out", dataset_dir=tmp_path, need_images=True)
-    assert (tmp_path / "out").is_dir()
+    check_images(tmp_path)
     assert image_items(None) == []
 
 

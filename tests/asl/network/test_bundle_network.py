@@ -16,7 +16,7 @@ from monai.bundle import create_workflow, run, verify_metadata, verify_net_in_ou
 from typer.testing import CliRunner
 
 from asl_runs import TINY, train_tiny
-from revoxel.asl.learning.configuration import default_sections
+from revoxel.asl.learning.configuration import default_sections, join_networks
 from revoxel.asl.learning.slice_bank import SliceRecipe
 from revoxel.asl.network.bundle_network import MAPS, AslBundleNet
 from revoxel.asl.network.channels import AslChannels
@@ -24,7 +24,7 @@ from revoxel.asl.network.models import adopt_checkpoint, load_asl_model
 from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.asl.simulation.simulated_scans import JOINT_PROTOCOL
 from revoxel.cli.bundles import app
-from revoxel.core.bundle_checks import check_fit, check_metadata
+from revoxel.core.bundle_checks import check_fit, check_metadata, wanted_protocol
 from revoxel.core.bundle_export import ExportFormat, export_network
 from revoxel.core.bundles import METADATA, WEIGHTS, bundle_folder, bundles_root, configs_root
 
@@ -141,7 +141,11 @@ def test_every_top_level_value_of_a_graph_is_used_or_run(graph: str) -> None:
 def test_the_three_runs_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(run_id="training", out_root=str(out), run_name="tiny", **_graph(bundle, "train"), **TINY)
-    target = adopt_checkpoint(bundle.name, out / "tiny", overwrite=True, root=bundle.parent)
+    members = wanted_protocol(bundle).get("members", 1)
+    if members > 1:
+        join_networks(default_sections(), [out / "tiny"] * members, out / "joined", **TINY)
+    trained = out / ("joined" if members > 1 else "tiny")
+    target = adopt_checkpoint(bundle.name, trained, overwrite=True, root=bundle.parent)
     assert target == bundle / WEIGHTS
     check_fit(bundle)
     run(

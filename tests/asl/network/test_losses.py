@@ -126,6 +126,20 @@ def test_likelihood_is_best_at_the_true_standard_deviation() -> None:
     assert min(losses, key=losses.__getitem__) == 1.0
 
 
+def test_a_standard_deviation_far_too_small_pulls_no_harder_than_five_of_them() -> None:
+    pulls = {}
+    for cbf_sd in (1e-1, 1e-4):
+        log_sd = torch.full(SHAPE, cbf_sd).log().requires_grad_()
+        maps = _maps() | {"cbf_sd": log_sd.exp()}
+        AslLoss({"nll_weight": 1.0, "cbf_weight": 1.0, "noise_balance": 1.0}, PROTOCOL)(
+            maps, _label()
+        ).backward()
+        assert log_sd.grad is not None
+        pulls[cbf_sd] = float(log_sd.grad.sum())
+    assert pulls[1e-4] == pytest.approx(1 - 5**2, rel=0.01)
+    assert pulls[1e-4] < pulls[1e-1] < -20
+
+
 def test_the_truth_is_consistent_with_its_signals() -> None:
     truth = _truth()
     maps = {

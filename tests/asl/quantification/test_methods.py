@@ -114,8 +114,13 @@ def test_a_scan_is_quantified_by_a_network_beside_the_fit(network, tmp_path):
     estimate = result.item["estimate"]
     assert estimate.maps is not estimate.fit
     assert np.isfinite(estimate.maps.cbf).all()
-    assert plan_scan(group, tmp_path / "out", settings).done
-    with pytest.raises(FileExistsError, match="other files or settings"):
+    agreement = result.record["agreement_with_fit"]["cbf_ml_100g_min"]
+    inside = result.item["mask"].numpy()[0] > 0
+    difference = (estimate.maps.cbf - estimate.fit.cbf)[inside].mean()
+    assert agreement["mean_difference"] == pytest.approx(difference, rel=1e-4)
+    assert "Agreement with the fit" in result.paths.page.read_text()
+    assert plan_scan(group, tmp_path / "out", settings).why == ""
+    with pytest.raises(FileExistsError, match="input changed: network 1"):
         plan_scan(group, tmp_path / "out", QuantifySettings())
 
 

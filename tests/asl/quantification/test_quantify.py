@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from asl_scans import PLDS_MS, TinyScan, head, truth, write_image, write_joint
+from revoxel.asl.fitting.levenberg import LmSettings
+from revoxel.asl.quantification.methods import Method, MethodChoice
 from revoxel.asl.quantification.planning import QuantifySettings, find_groups, plan_scan
 from revoxel.asl.quantification.quantify import quantify_scan
 from revoxel.asl.scans.series import Labelling
@@ -51,6 +53,14 @@ def test_every_result_is_written_and_named_in_the_record(tmp_path):
     assert "data:image/png;base64," in result.paths.page.read_text()
 
 
+@pytest.mark.parametrize("labelling", ["CASL", "PASL", "VSASL"])
+def test_every_kind_of_labelling_gives_its_maps(tmp_path, labelling):
+    TinyScan(labelling=labelling).write(tmp_path / "bids")
+    item = run(tmp_path / "bids", tmp_path / "out").item
+    for name, expected in zip(("cbf", "att"), truth(), strict=True):
+        np.testing.assert_allclose(item[name].numpy()[0][head()], expected[head()], rtol=0.02)
+
+
 def test_a_joint_scan_is_one_result(tmp_path):
     write_joint(tmp_path / "bids")
     record = run(tmp_path / "bids", tmp_path / "out").record
@@ -86,13 +96,37 @@ def test_the_same_job_is_done_once_and_another_needs_overwrite(tmp_path):
     assert plan_scan(group, out, QuantifySettings()).why == ""
     other = Stated(alpha=0.7)
     with pytest.raises(
-        FileExistsError, match=r"not what is asked for \(settings changed: stated\); pass --overwrite"
+        FileExistsError,
+        match=r"asked for \(settings changed: stated; see sub-01_asl.json\); pass",
     ):
         plan_scan(group, out, QuantifySettings(stated=other))
     before = nibabel.load(out / "sub-01_cbf.nii.gz").get_fdata()
     run(tmp_path / "bids", out, stated=other, overwrite=True)
     after = nibabel.load(out / "sub-01_cbf.nii.gz").get_fdata()
     np.testing.assert_allclose(after[head()], before[head()] * 0.85 / 0.7, rtol=1e-3)
+
+
+def test_arterial_blood_is_fitted_beside_tissue(tmp_path):
+    TinyScan(repeats=2, sigma=1e-4).write(tmp_path / "bids")
+    result = run(tmp_path / "bids", tmp_path / "out", fit=LmSettings(arterial=True))
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == NAMES | {"sub-01_abv.nii.gz", "sub-01_abat.nii.gz"}
+    assert result.record["method"] == "fit with arterial blood"
+    assert result.record["files"]["abv"] == "sub-01_abv.nii.gz"
+    volumes = nibabel.load(result.paths.file("abv")).get_fdata()[head()]
+    assert 0 <= np.median(volumes) < 5e-3
+    cbf = nibabel.load(result.paths.file("cbf")).get_fdata()[head()]
+    np.testing.assert_allclose(np.median(cbf), np.median(truth()[0][head()]), rtol=0.1)
+
+
+def test_arterial_blood_needs_delays_and_the_fit(tmp_path):
+    arterial = LmSettings(arterial=True)
+    with pytest.raises(ValueError, match="--arterial must go with --method fit"):
+        QuantifySettings(fit=arterial, method=MethodChoice(Method.AUTO))
+    for plds_ms, words in (((1800.0,), "four delays or more"), ((800.0, 1800.0), "must have 4 channels")):
+        TinyScan(plds_ms=plds_ms).write(tmp_path / "bids")
+        with pytest.raises(ValueError, match=words):
+            run(tmp_path / "bids", tmp_path / "out", fit=arterial)
 
 
 def test_maps_of_an_earlier_job_do_not_stay_beside_new_ones(tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from asl_scans import TinyScan, head, write_image, write_joint
 from revoxel.asl.scans.bids import (
     asl_fields,
-    entities,
     find_asl_files,
     find_m0,
     find_tissue,
@@ -18,8 +17,14 @@ from revoxel.asl.scans.bids import (
 )
 
 
-def test_entities_are_read_in_order():
-    assert entities("sub-01_ses-b_acq-x_asl") == {"sub": "01", "ses": "b", "acq": "x"}
+def test_sidecars_lie_beside_the_name_not_beside_what_a_link_leads_to(tmp_path):
+    scan = TinyScan().write(tmp_path / "bids")
+    stored = tmp_path / "bids" / ".git" / "annex" / "MD5E-s1.nii.gz"
+    stored.parent.mkdir(parents=True)
+    scan.rename(stored)
+    scan.symlink_to(stored)
+    assert asl_fields(scan)["ArterialSpinLabelingType"] == "PCASL"
+    assert read_context(scan) is not None
 
 
 def test_raw_scans_are_found_and_derivatives_left_alone(tmp_path):

@@ -40,6 +40,14 @@ def test_the_brain_is_the_largest_part_without_holes():
     np.testing.assert_array_equal(brain_mask(image, "M0"), head())
 
 
+def test_what_is_hardly_brighter_than_a_background_without_noise_is_no_brain():
+    image = (1000 + 100 * np.cos(np.arange(np.prod(SHAPE)))).astype(np.float32).reshape(SHAPE) * head()
+    faint = 3.5  # in the upper half of the background's bin, of 256 between 0 and 1100
+    rim = np.zeros(SHAPE, np.float32)
+    rim[:, 2:14] = faint
+    np.testing.assert_array_equal(brain_mask(np.where(head(), image, rim), "M0"), head())
+
+
 def test_an_image_that_shows_nothing_has_no_brain():
     with pytest.raises(ValueError, match="M0 must show a brain, got one value everywhere; pass --mask"):
         brain_mask(np.ones((3, 3, 3), np.float32), "M0")

@@ -11,7 +11,7 @@ def coarse():
     return np.random.default_rng(0).uniform(-1024, 2000, (40, 4, 4)).astype(np.float32)
 
 
-def doubled_contrast(coarse_hu):
+def doubled_contrast(coarse_hu, _progress):
     """A step whose result is far from consistent, so that the projection has much to do."""
     return 2 * trilinear(coarse_hu, 4)
 
@@ -25,7 +25,9 @@ def test_slabs_give_the_volume_that_one_piece_gives(coarse):
     n_layers = 2 * REACH + 5
     pieces = by_slabs(coarse, doubled_contrast, 4, memory_gb=layer_gb(coarse) * (n_layers + 0.5))
     assert len(list(slabs(coarse.shape, 4, layer_gb(coarse) * (n_layers + 0.5)))) == 8
-    assert np.abs(whole.astype(int) - pieces).max() <= 1
+    assert np.abs(whole.refined.astype(int) - pieces.refined).max() <= 1
+    assert pieces.consistency_max_hu <= 0.5
+    assert pieces.clipped_share == pytest.approx(whole.clipped_share, abs=1e-3)
 
 
 def test_slabs_cover_every_layer_once(coarse):
@@ -57,3 +59,9 @@ def test_progress_ends_at_one(coarse):
     shares = []
     by_slabs(coarse, doubled_contrast, 4, 4, shares.append)
     assert shares[-1] == 1.0
+
+
+def test_added_detail_is_what_interpolation_lacks(coarse):
+    result = by_slabs(coarse, doubled_contrast, 4, 4)
+    np.testing.assert_allclose(result.refined - trilinear(coarse, 4), result.added_detail, atol=0.5)
+    assert 0 < result.clipped_share < 0.5

@@ -285,3 +285,13 @@ def test_real_scan_passes_and_coarse_voxels_are_its_block_means(data_path, file)
     torch.testing.assert_close(means.as_tensor(), item["coarse"].as_tensor(), atol=0.01, rtol=0)
     assert -1024 <= item["fine"].min() < -900
     assert item["fine"].max() > 150
+
+
+def test_outside_of_a_real_reconstruction_circle_is_not_measured(data_path, tmp_path):
+    """A few slices of the chest scan: -2048 HU beyond the circle, nearly all of the rest measured."""
+    scan = nibabel.load(data_path("ct/lidc_chest.nii.gz")).slicer[::4, ::4, 2:6]
+    item = loaded(saved(tmp_path, np.asarray(scan.dataobj, np.float32), Grid(scan.shape, scan.affine)))
+    corners = item["fov"][0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert not corners.any()
+    assert item["ct"].min() == PADDING_HU
+    assert 1 - np.pi / 4 - 0.01 < item["ct"].meta["outside_share"] < 0.25

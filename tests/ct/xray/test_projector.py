@@ -41,7 +41,7 @@ def one_grid_sample_per_plane(volume, spacing_mm, geometry, view) -> torch.Tenso
     shape = volume.shape[2:]
     axis, across = view.depth_axis, view.column_axis
     extent_mm = [n * step for n, step in zip(shape, spacing_mm, strict=True)]
-    pixel_mm = geometry.pixel_for(extent_mm)
+    pixel_mm = geometry.on(tuple(shape), spacing_mm).pixel_mm
     on_detector_mm = -(torch.arange(geometry.size, dtype=torch.float64) - (geometry.size - 1) / 2) * pixel_mm
     planes = volume[0, 0].permute(axis, across, 2)
     total = 0
@@ -117,7 +117,7 @@ def test_parallel_view_keeps_mass(size, tolerance, view):
     volume = torch.zeros(1, 1, 20, 24, 18, dtype=torch.float64)
     volume[..., 4:-4, 4:-4, 4:-4] = random_volume((12, 16, 10))
     geometry = XrayGeometry("parallel", size=size)
-    pixel_mm = geometry.pixel_for((60.0, 48.0, 72.0))
+    pixel_mm = geometry.on((20, 24, 18), SPACING_MM).pixel_mm
     image = line_integrals(volume, SPACING_MM, geometry, view)
     mass = float(volume.sum() * math.prod(SPACING_MM))
     assert float(image.sum() * pixel_mm**2) == pytest.approx(mass, rel=tolerance)

@@ -10,10 +10,10 @@ from revoxel.asl.learning.configuration import (
     PRODUCTION,
     asl_configs,
     default_sections,
-    overlaid,
     read_sections,
 )
 from revoxel.core.configuration import read_mapping
+from revoxel.core.training import overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -27,11 +27,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
-
 
 def score(
     estimates: Mapping[str, PerfusionMaps], truth: Truth, references: Sequence[str] = (), *, seed: int = 0
@@ -135,29 +130,6 @@ class Scores:
         return {
             name: _interval(float(values[at]), drawn[name][at])
             for name, values in self.statistics(method, target).items()
-        }
-
-    def difference(
-        self, first: str, second: str, target: Target, region: Region = Region.BRAIN
-    ) -> dict[str, Interval]:
-        """First method minus second, drawn on the same phantoms.
-
-        Args:
-            first: Name.
-            second: Name.
-            target: CBF or ATT.
-            region: Voxels.
-
-        Returns:
-            By the name of the statistic that both have.
-        """
-        at = self.regions.index(region)
-        drawn = [statistics_of(self.sums[name, target], self._resamples) for name in (first, second)]
-        whole = [self.statistics(name, target) for name in (first, second)]
-        return {
-            name: _interval(float(whole[0][name][at] - whole[1][name][at]), drawn[0][name][at] - other[at])
-            for name, other in drawn[1].items()
-            if name in drawn[0]
         }
 
     def grey_over_white(self, method: str) -> float:

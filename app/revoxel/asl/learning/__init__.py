@@ -1,1 +1,1 @@
-"""How the networks learn: slices, schedules, first steps, tuning, and the configuration of it all."""
+"""How the networks learn: slices, first steps, tuning, and the configuration of it all."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from revoxel.asl.learning.source_config import Sections, from_source, is_source
 from revoxel.core.bundles import bundle_folder, configs_root
-from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values, read_mapping
-from revoxel.core.volumes import atomic_path
+from revoxel.core.configuration import CONFIGURATION, read_mapping
+from revoxel.core.training import overlaid, run_training, training_workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 BUNDLE = "asl_cbf_att"
@@ -53,47 +51,6 @@ def read_sections(path: Path) -> Sections:
     return overlaid(base, sections)
 
 
-def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Sections:
-    """Lay values over a configuration, dictionaries key by key.
-
-    Args:
-        base: sections of keys.
-        overlay: the same; a value of None removes a key.
-
-    Returns:
-        The result; neither argument is changed.
-    """
-    result: dict[str, Any] = dict(base)
-    for key, value in overlay.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = overlaid(result[key], value)
-        else:
-            result[key] = value
-    return result
-
-
-def training_values(sections: Sections, folder: Path) -> dict[str, Any]:
-    """Values of a bundle's `train.json`; the configuration is kept beside the run.
-
-    Args:
-        sections: the configuration.
-        folder: of the run; made if it is not there.
-
-    Returns:
-        Value by its name in the graph.
-
-    Raises:
-        ValueError: If there is an unknown key.
-    """
-    kept = {name: section for name, section in sections.items() if name != INFERENCE}
-    path = folder / "configuration.yaml"
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(yaml.safe_dump(kept, sort_keys=False), encoding="utf-8")
-    return graph_values(path, asl_configs() / TABLE, "train")
-
-
 def train_network(sections: Sections, folder: Path, **values: Any) -> Path:
     """Train one network through its bundle, or go on with it.
 
@@ -109,21 +66,45 @@ def train_network(sections: Sections, folder: Path, **values: Any) -> Path:
         SystemExit: With one line, if the run cannot work.
         ValueError: If there is an unknown key.
     """
-    from monai.bundle import create_workflow
+    from revoxel.asl.network.models import CALIBRATED
 
+    return run_training(*_bundle_and_source(), trained_sections(sections), folder, **values) / CALIBRATED
+
+
+def join_networks(sections: Sections, members: Sequence[Path], folder: Path, **values: Any) -> Path:
+    """Make one ensemble of trained networks, calibrated on the first one's validation slices.
+
+    Args:
+        sections: the configuration of all.
+        members: their folders.
+        folder: where the ensemble goes.
+        **values: the further values that they were trained with.
+
+    Returns:
+        Its weights, `model.pt`.
+
+    Raises:
+        FileNotFoundError: If a member is not trained.
+        ValueError: If the members are of different forms, or there is an unknown key.
+    """
+    from revoxel.asl.learning.ensemble import save_ensemble
     from revoxel.asl.network.models import CALIBRATED
     from revoxel.core.bundle_checks import quiet_monai
 
-    bundle = bundle_folder(BUNDLE)
-    settings = training_values(sections, folder) | values
-    settings |= {"out_root": str(folder.parent), "run_name": folder.name}
+    workflow = training_workflow(*_bundle_and_source(), trained_sections(sections), members[0], **values)
     with quiet_monai():
-        workflow = create_workflow(
-            config_file=str(bundle / "configs" / "train.json"),
-            workflow_type="train",
-            bundle_root=str(bundle),
-            run_id="training",
-            **settings,
-        )
-        workflow.run()
-    return folder / CALIBRATED
+        bank = workflow.parser.get_parsed_content("validate#dataset")
+    return save_ensemble(members, bank, folder / CALIBRATED)
+
+
+def _bundle_and_source() -> tuple[Path, Path]:
+    return bundle_folder(BUNDLE), asl_configs()
+
+
+def trained_sections(sections: Sections) -> Sections:
+    """The sections that a training reads.
+
+    Args:
+        sections: the configuration.
+    """
+    return {name: section for name, section in sections.items() if name != INFERENCE}

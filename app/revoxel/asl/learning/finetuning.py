@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from revoxel.asl.learning.slice_bank import BankSampler, SliceBank, SliceRecipe
+from revoxel.asl.learning.slice_bank import SliceBank, SliceRecipe
 from revoxel.asl.network.losses import AslLoss
 from revoxel.asl.network.models import AslModel, load_asl_model
 from revoxel.core.checkpoints import save_weights
+from revoxel.core.sampling import EpochSampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ def _tune(model: AslModel, bank: SliceBank, seconds: float) -> None:
         parameter.requires_grad_(".encoder." not in name)
     loss = AslLoss(_LOSS, model.protocol, model.physics)
     optimizer = torch.optim.Adam([part for part in network.parameters() if part.requires_grad], lr=_RATE)
-    sampler = BankSampler(bank)
+    sampler = EpochSampler(bank)
     loader = DataLoader(bank, 8, sampler=sampler)
     start = time.process_time()
     for epoch in count():

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from revoxel.asl.learning.slice_bank import BankSampler, SliceBank
+from revoxel.asl.learning.slice_bank import SliceBank
 from revoxel.asl.network.channels import LabelMap, split_targets
+from revoxel.core.sampling import EpochSampler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +82,7 @@ def pretrain_denoise(network: nn.Module, recipe: SliceRecipe, seconds: float, se
 def _steps(
     network: nn.Module, head: SignalHead, optimizer: torch.optim.Optimizer, bank: SliceBank, seconds: float
 ) -> int:
-    sampler = BankSampler(bank)
+    sampler = EpochSampler(bank)
     loader = DataLoader(bank, _BATCH_SIZE, sampler=sampler)
     start, device = time.process_time(), next(network.parameters()).device
     n_steps = 0

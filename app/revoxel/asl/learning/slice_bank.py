@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset
 
 from revoxel.asl.network.channels import AslChannels, LabelMap, stack_targets
 from revoxel.asl.network.inputs import SliceData, network_input
@@ -20,8 +20,6 @@ from revoxel.asl.simulation.physics_range import PhysicsRange
 from revoxel.asl.simulation.simulated_scans import JOINT_PROTOCOL, simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from revoxel.asl.simulation.simulated_scans import SimulatedScan
 
     Item = dict[str, torch.Tensor]
@@ -159,28 +157,6 @@ class SliceBank(Dataset[dict[str, torch.Tensor]]):
     def _new(self, generation: int, slot: int) -> Item:
         rng = np.random.default_rng((self.seed, 0, generation, slot))
         return self.recipe.item(*self.recipe.draw(rng), clean=self.clean)
-
-
-class BankSampler(DistributedSampler[Any]):
-    """Order of a bank's slices, which tells it the epoch through the index, worker processes included.
-
-    Args:
-        bank: Slices to draw.
-        seed: Seed of the order.
-    """
-
-    def __init__(self, bank: SliceBank, seed: int = 0) -> None:
-        running = torch.distributed.is_available() and torch.distributed.is_initialized()
-        super().__init__(
-            bank,
-            num_replicas=torch.distributed.get_world_size() if running else 1,
-            rank=torch.distributed.get_rank() if running else 0,
-            seed=seed,
-        )
-
-    def __iter__(self) -> Iterator[int]:
-        first = self.epoch * len(self.dataset)  # type: ignore[arg-type]
-        return (first + int(index) for index in super().__iter__())
 
 
 def random_protocol(rng: np.random.Generator) -> AslProtocol:

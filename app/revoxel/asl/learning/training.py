@@ -11,10 +11,11 @@ from ignite.engine import Events
 
 from revoxel.asl.network.channels import LabelMap, split_targets
 from revoxel.asl.network.losses import AslLoss
-from revoxel.asl.network.models import CALIBRATED, SYSTEM, fill_asl_network, load_asl_model
+from revoxel.asl.network.models import CALIBRATED, SYSTEM, fill_asl_network, first_member, load_asl_model
 from revoxel.core.checkpoints import best_checkpoint, load_checkpoint, save_weights
 from revoxel.core.handlers import LOSS_PARTS
 from revoxel.core.one_line import one_line_errors
+from revoxel.core.training import checkpoint_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from revoxel.asl.learning.schedule import Budget
     from revoxel.asl.learning.slice_bank import SliceBank
     from revoxel.asl.physics import AslPhysics
     from revoxel.asl.protocol import AslProtocol
-    from revoxel.core.iterations import Precision
+    from revoxel.core.schedule import Budget
 
 logger = logging.getLogger(__name__)
 
@@ -43,48 +43,19 @@ def image_items(folder: str | Path | None) -> list[dict[str, str]]:
     return [{"image": str(path)} for path in files]
 
 
-def check_start(
-    bundle_root: str | Path,
-    out_root: str | Path | None,
-    *,
-    dataset_dir: str | Path | None = None,
-    need_images: bool = False,
-) -> None:
-    """Stop with one line before anything is built if the run cannot work.
+def check_images(dataset_dir: str | Path | None) -> None:
+    """Stop with one line before anything is built if there is no image.
 
     Args:
-        bundle_root: folder of the bundle.
-        out_root: root of the outputs.
         dataset_dir: folder of images.
-        need_images: whether there must be an image.
 
     Raises:
         SystemExit: With one line that says what is wrong and what to do.
     """
     with one_line_errors():
-        if not (Path(bundle_root) / "configs" / "metadata.json").is_file():
-            msg = (
-                f"bundle_root must be a bundle's folder, got {str(bundle_root)!r} "
-                f"({Path(bundle_root).resolve()}); give --bundle_root bundles/NAME."
-            )
-            raise ValueError(msg)
-        if need_images and not image_items(dataset_dir):
+        if not image_items(dataset_dir):
             msg = f"dataset_dir must hold NIfTI files, got {dataset_dir}; give --dataset_dir FOLDER."
             raise ValueError(msg)
-        if out_root is not None:
-            Path(out_root).mkdir(parents=True, exist_ok=True)
-
-
-def place(network: nn.Module, device: torch.device, precision: Precision) -> nn.Module:
-    """Move a network to its device, in the layout that its precision runs fastest in.
-
-    Args:
-        network: any network.
-        device: where it computes.
-        precision: number format and layout.
-    """
-    layout = torch.channels_last if precision.channels_last else torch.contiguous_format
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def placed_loss(
@@ -110,7 +81,8 @@ def start_from(network: nn.Module, path: str | Path | None) -> None:
 
     Args:
         network: network before training.
-        path: checkpoint, or the run's folder for its best one; None does nothing.
+        path: checkpoint, or the run's folder for its best one; of an ensemble the first network; None does
+            nothing.
 
     Raises:
         SystemExit: With one line, if the file is missing or made for something else.
@@ -118,8 +90,7 @@ def start_from(network: nn.Module, path: str | Path | None) -> None:
     if path is None:
         return
     with one_line_errors():
-        source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
-        fill_asl_network(network, load_checkpoint(source, {"system": SYSTEM}))
+        fill_asl_network(network, first_member(load_checkpoint(checkpoint_of(path), {"system": SYSTEM})))
 
 
 def load_weights(network: nn.Module, path: str | Path, protocol: Mapping[str, Any]) -> None:
@@ -134,21 +105,7 @@ def load_weights(network: nn.Module, path: str | Path, protocol: Mapping[str, An
         SystemExit: With one line, if the file is missing or made for something else.
     """
     with one_line_errors():
-        source = best_checkpoint(Path(path)) if Path(path).is_dir() else path
-        fill_asl_network(network, load_checkpoint(source, protocol))
-
-
-def run_engine(engine: Engine) -> None:
-    """Run a trainer or an evaluator.
-
-    Args:
-        engine: the engine.
-
-    Raises:
-        SystemExit: With one line after a full disk, or a loss that is not finite.
-    """
-    with one_line_errors():
-        engine.run()
+        fill_asl_network(network, load_checkpoint(checkpoint_of(path), protocol))
 
 
 class BalanceTasks:
@@ -190,11 +147,20 @@ def calibrate_best(folder: str | Path, bank: SliceBank) -> Path:
     """
     with one_line_errors():
         model = load_asl_model(best_checkpoint(Path(folder)))
-        factors = calibration_factors(model.network, bank)
-        model.network.sd_factors.factors.copy_(factors)  # type: ignore[union-attr,operator]
-        cbf, att = factors.tolist()
-        logger.info("%s: standard deviations times %.3f (CBF), %.3f (ATT)", model.path.name, cbf, att)
+        calibrate(model.network, bank)
         return save_weights(Path(folder) / CALIBRATED, model.network.state_dict(), model.record)
+
+
+def calibrate(network: nn.Module, bank: SliceBank) -> None:
+    """Scale the standard deviations of a network so that they are right on average.
+
+    Args:
+        network: in evaluation mode; its factors are set.
+        bank: validation slices.
+    """
+    factors = calibration_factors(network, bank)
+    network.sd_factors.factors.copy_(factors)  # type: ignore[union-attr,operator]
+    logger.info("standard deviations times %.3f (CBF), %.3f (ATT)", *factors.tolist())
 
 
 @torch.no_grad()

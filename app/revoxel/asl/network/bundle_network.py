@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from revoxel.asl.network.ensemble import MAPS
 from revoxel.asl.network.inputs import SliceData, network_input
 from revoxel.asl.network.models import build_network
 from revoxel.asl.physics import AslPhysics
+from revoxel.core.adoption import share_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from revoxel.asl.protocol import AslProtocol
-
-#: Channels of the prediction.
-MAPS = ("cbf", "att", "cbf_sd", "att_sd")
-_CORE = "core."
 
 
 class AslBundleNet(nn.Module):
@@ -34,6 +32,7 @@ class AslBundleNet(nn.Module):
         protocol: Delays of the channels.
         physics: Constants of the scan.
         sigma: Noise of the difference images in units of M0; estimated for every slice if not given.
+        members: Networks whose mean is taken.
 
     Attributes:
         no_export: Why no trace of one image serves another.
@@ -48,12 +47,12 @@ class AslBundleNet(nn.Module):
         protocol: AslProtocol,
         physics: AslPhysics | None = None,
         sigma: float | None = None,
+        members: int = 1,
     ) -> None:
         super().__init__()
-        self.core = build_network(model, arguments)
+        self.core = build_network(model, arguments, members)
         self.protocol, self.physics, self.sigma = protocol, physics or AslPhysics(), sigma
-        self.register_state_dict_post_hook(_without_core)
-        self.register_load_state_dict_pre_hook(_with_core)
+        share_names(self, "core")
 
     def forward(self, x: Tensor) -> Tensor:
         """Estimate the maps of whole slices.
@@ -87,16 +86,3 @@ class AslBundleNet(nn.Module):
             )
         maps = self.core(image)
         return torch.cat([maps[name] for name in MAPS], dim=1) * mask[:, None]
-
-
-def _without_core(_: nn.Module, state: dict[str, Any], prefix: str, __: dict[str, Any]) -> None:
-    """Name the entries as the network itself does."""
-    inner = f"{prefix}{_CORE}"
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
-
-
-def _with_core(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Undo `_without_core` before the entries are matched."""
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[f"{prefix}{_CORE}{key.removeprefix(prefix)}"] = state.pop(key)

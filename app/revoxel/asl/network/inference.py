@@ -11,7 +11,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
-from revoxel.asl.network.bundle_network import MAPS
+from revoxel.asl.network.ensemble import MAPS, merged_runs
 from revoxel.asl.network.inputs import SliceData, stack_input
 from revoxel.asl.quantification.estimation import PerfusionMaps
 from revoxel.core.compute import autocast, resolve_device
@@ -103,8 +103,8 @@ class NetworkEstimator:
             check_suits(model, problem)
         runs = [values for model in self.models for values in self._runs(model, problem, fit)]
         known = problem.mask & ~fit.dropped
-        merged = {name: np.moveaxis(values, 0, 2) * known for name, values in _merged(runs).items()}
-        return PerfusionMaps(**{name: values.astype(np.float32) for name, values in merged.items()})
+        merged = merged_runs([run.double() for run in runs]).movedim(0, -1).numpy() * known
+        return PerfusionMaps(**dict(zip(MAPS, merged.astype(np.float32), strict=True)))
 
     def _runs(self, model: AslModel, problem: MapProblem, fit: AslFit[Any]) -> Iterator[Tensor]:
         """Each run's `(slice, 4, i, j)`."""
@@ -168,15 +168,6 @@ def _input(model: AslModel, problem: MapProblem, fit: AslFit[Any]) -> Tensor:
     data = SliceData(batch(problem.dm).movedim(-1, 1).float(), mask, sigma)
     channels = model.network.channels
     return stack_input(data, replace(fit, **maps), problem.physics, channels).float()  # type: ignore[arg-type]
-
-
-def _merged(runs: Sequence[Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-    """Mean over runs; variances add what the runs state and how much they differ."""
-    stacked = torch.stack(list(runs)).double()
-    means, sds = stacked[:, :, :2], stacked[:, :, 2:]
-    spread = means.var(0, correction=0)
-    values = torch.cat([means.mean(0), (sds.square().mean(0) + spread).sqrt()], dim=1)
-    return {name: values[:, index].numpy() for index, name in enumerate(MAPS)}
 
 
 def _dropouts(network: nn.Module) -> list[nn.Module]:

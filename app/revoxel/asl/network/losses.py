@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Mode = Literal["mae", "mae_nll", "huber", "mse"]
 MODES = ("mae", "mae_nll", "huber", "mse")
 
+#: Of CBF / 25 and ATT / 500, far below what any scan allows: below it nothing would be learned.
+_LEAST_SD = 1e-6
+#: Square of an error in standard deviations that no normal distribution has.
+_FAR_SQUARE = 25.0
 _TINY = 1e-3
 _TYPICAL_SIGNAL = 0.005
 _FULL_WEIGHT_CBF = 30.0
@@ -191,8 +195,11 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 def _negative_log_likelihood(error: Tensor, sd: Tensor) -> Tensor:
     # The maps are trained by their error alone: else voxels would be given up where sd is large.
-    sd = sd.clamp_min(_TINY)
-    return sd.log() + 0.5 * (error.detach() / sd) ** 2
+    sd = sd.clamp_min(_LEAST_SD)
+    squares = (error.detach() / sd) ** 2
+    # Beyond this the square grows as its logarithm: one sd that is far too small would outweigh all maps.
+    near = squares.clamp_max(_FAR_SQUARE)
+    return sd.log() + 0.5 * (near + _FAR_SQUARE * (squares.clamp_min(_FAR_SQUARE) / _FAR_SQUARE).log())
 
 
 def _variance(values: Tensor, mask: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from revoxel.asl.network.ensemble import EnsembleASLNet
 from revoxel.asl.network.networks import AmplitudeAwareSpatialASLNet, SpatialASLNet
 from revoxel.asl.network.voxel_network import VoxelASLNet
 from revoxel.asl.physics import AslPhysics
@@ -24,20 +26,28 @@ MODELS: dict[str, type[nn.Module]] = {
     kind.__name__: kind for kind in (VoxelASLNet, SpatialASLNet, AmplitudeAwareSpatialASLNet)
 }
 SYSTEM = "asl"
+#: Entry of a checkpoint that holds several networks: how many.
+MEMBERS = "members"
 #: Best network of a run, with calibrated standard deviations.
 CALIBRATED = "model.pt"
 
 
-def build_network(model: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network.
+def build_network(model: str, arguments: Mapping[str, Any], members: int = 1) -> nn.Module:
+    """Build a network, or the mean of several.
 
     Args:
         model: name of its class: VoxelASLNet, SpatialASLNet or AmplitudeAwareSpatialASLNet.
         arguments: of the class.
+        members: networks whose mean is taken.
 
     Raises:
-        ValueError: If the class is unknown, or does not take these arguments.
+        ValueError: If the class is unknown, does not take these arguments, or there is no member.
     """
+    if members < 1:
+        msg = f"members must be >= 1, got {members}; correct the config."
+        raise ValueError(msg)
+    if members > 1:
+        return EnsembleASLNet([build_network(model, arguments) for _ in range(members)])
     if model not in MODELS:
         msg = f"model must be one of {', '.join(MODELS)}, got {model!r}; correct the config."
         raise ValueError(msg)
@@ -72,6 +82,22 @@ def model_protocol(
         "physics": (physics or AslPhysics()).as_dict(),
         "training": dict(training or {}),
     }
+
+
+def weights_protocol(
+    model: str, arguments: Mapping[str, Any], protocol: AslProtocol, members: int = 1
+) -> dict[str, Any]:
+    """What weights must say about themselves to be used by a bundle.
+
+    Args:
+        model: name of the network's class.
+        arguments: of the class.
+        protocol: delays of the channels.
+        members: networks whose mean is taken.
+    """
+    wanted = model_protocol(model, arguments, protocol)
+    several = {MEMBERS: members} if members > 1 else {}
+    return {name: wanted[name] for name in ("system", "model", "arguments", "asl_protocol")} | several
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +151,7 @@ def load_asl_model(path: Path | str, *, model: str | None = None) -> AslModel:
     except (KeyError, TypeError) as error:
         msg = f"{path}: protocol must say model, arguments, delays and constants, got {record}; train again."
         raise ValueError(msg) from error
-    network = build_network(name, arguments)
+    network = build_network(name, arguments, record.get(MEMBERS, 1))
     fill_asl_network(network, checkpoint)
     return AslModel(network.eval(), path, name, protocol, physics, record)
 
@@ -170,7 +196,7 @@ def class_of_weights(state: Mapping[str, Any]) -> str:
     Returns:
         Name of the class, `none of ours` for other weights.
     """
-    names = set(state)
+    names = {re.sub(r"^members\.\d+\.", "", name) for name in state}
     if any(name.startswith("layers.") for name in names):
         return VoxelASLNet.__name__
     if "amplitude_aware" in names:
@@ -178,13 +204,18 @@ def class_of_weights(state: Mapping[str, Any]) -> str:
     return SpatialASLNet.__name__ if any(name.startswith("trunk.") for name in names) else "none of ours"
 
 
-def plain_protocol(protocol: AslProtocol) -> dict[str, Any]:
-    """Delays as they stand in a checkpoint.
+def first_member(checkpoint: Checkpoint) -> Checkpoint:
+    """The first network of an ensemble; another checkpoint as it is.
 
     Args:
-        protocol: delays of the channels.
+        checkpoint: has the state `model`.
     """
-    return protocol.as_dict()
+    if checkpoint.protocol.get(MEMBERS, 1) == 1:
+        return checkpoint
+    prefix = "members.0."
+    weights = checkpoint.states["model"].items()
+    own = {name.removeprefix(prefix): value for name, value in weights if name.startswith(prefix)}
+    return replace(checkpoint, states={"model": own})
 
 
 def adopt_checkpoint(

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from revoxel.asl.fitting.fit import AslFit, FitSettings, OnNonfinite, fit_dictionary, white_paper_cbf
+from revoxel.asl.fitting.levenberg import LmSettings, fit_lm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +60,8 @@ class PerfusionMaps:
     att_sd: Map | None = None
 
 
+#: Of the search over ATT, or of Levenberg-Marquardt with its arterial term.
+AnyFitSettings = FitSettings | LmSettings
 #: Gives maps from a problem and the fit's answer to it.
 MapEstimator = Callable[[MapProblem, AslFit], PerfusionMaps]
 
@@ -74,6 +77,8 @@ class Estimate:
         sigma: Noise of each channel in units of M0; None if it could not be told.
         sigma_source: `repeats`, `residual` or `unknown`.
         n_dropped: Voxels of the mask that were left out, being not finite.
+        abv: Arterial blood volume, a fraction; None without the arterial term.
+        abat: Arterial bolus arrival time, ms; likewise.
     """
 
     maps: PerfusionMaps
@@ -82,6 +87,8 @@ class Estimate:
     sigma: NDArray[np.float64] | None
     sigma_source: str
     n_dropped: int = 0
+    abv: Map | None = None
+    abat: Map | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,17 +116,17 @@ class SliceTimes:
 def estimate_maps(
     problem: MapProblem,
     slice_times: SliceTimes | None = None,
-    settings: FitSettings | None = None,
+    settings: AnyFitSettings | None = None,
     estimator: MapEstimator | None = None,
 ) -> Estimate:
     """Estimate the maps of a scan.
 
-    Without `sigma` the noise is taken from what the fit leaves over, if there are more than two delays.
+    Without `sigma` the noise is taken from what the fit leaves over, if there are more delays than it fits.
 
     Args:
         problem: The whole scan, `dm` as `(i, j, k, channel)`, delays of the slice that is read out first.
         slice_times: When slices are read out.
-        settings: Of the fit.
+        settings: Of the fit; those of `fit_lm` choose it instead of `fit_dictionary`.
         estimator: What turns the fit into the maps; the fit itself if not given.
 
     Returns:
@@ -133,7 +140,7 @@ def estimate_maps(
     if problem.protocol.n_channels == 1:
         return _single_delay(problem, times, settings)
     sigma, source = problem.sigma, "unknown" if problem.sigma is None else "repeats"
-    if sigma is None and problem.protocol.n_channels > 2:
+    if sigma is None and problem.protocol.n_channels > _n_parameters(settings):
         sigma, source = _residual_sigma(problem, times, settings), "residual"
     blocks = [
         (slices, block, _fit(block, settings))
@@ -144,6 +151,11 @@ def estimate_maps(
     if estimator is not None:
         chosen = [(slices, estimator(block, fit)) for slices, block, fit in blocks]
     shape = problem.mask.shape
+    arterial = _n_parameters(settings) > 2
+    blood = {
+        name: _assembled([(slices, getattr(fit, name)) for slices, _, fit in blocks], shape, times.axis)
+        for name in (("abv", "abat") if arterial else ())
+    }
     return Estimate(
         maps=_joined(chosen, shape, times),
         fit=_joined(fits, shape, times),
@@ -151,6 +163,7 @@ def estimate_maps(
         sigma=sigma,
         sigma_source=source,
         n_dropped=sum(int(fit.dropped.sum()) for _, _, fit in blocks),
+        **blood,
     )
 
 
@@ -167,31 +180,39 @@ def _check(problem: MapProblem) -> None:
         raise ValueError(msg)
 
 
-def _fit(block: MapProblem, settings: FitSettings | None) -> AslFit:
-    return fit_dictionary(
-        block.dm, block.protocol, block.physics, sigma=block.sigma, mask=block.mask, settings=settings
-    )
+def _fit(block: MapProblem, settings: AnyFitSettings | None) -> AslFit:
+    dm, protocol, physics, sigma, mask = block.dm, block.protocol, block.physics, block.sigma, block.mask
+    if isinstance(settings, LmSettings):
+        return fit_lm(dm, protocol, physics, sigma=sigma, mask=mask, settings=settings)
+    return fit_dictionary(dm, protocol, physics, sigma=sigma, mask=mask, settings=settings)
+
+
+def _n_parameters(settings: AnyFitSettings | None) -> int:
+    return 4 if isinstance(settings, LmSettings) and settings.arterial else 2
 
 
 def _residual_sigma(
-    problem: MapProblem, times: SliceTimes, settings: FitSettings | None
+    problem: MapProblem, times: SliceTimes, settings: AnyFitSettings | None
 ) -> NDArray[np.float64]:
-    """Noise from the squares that a fit of two parameters leaves, the same for every channel."""
+    """Noise from the squares that a fit leaves, the same for every channel."""
     n_channels = problem.protocol.n_channels
     fits = [(block, _fit(block, settings)) for _, block in _blocks(problem, times)]
     residual = np.concatenate([fit.residual[block.mask & ~fit.dropped] for block, fit in fits])
-    n_free = n_channels - 2
+    n_free = n_channels - _n_parameters(settings)
     # The median, as for repeats: vessels and edges that no curve fits would raise a mean manyfold.
     sigma = np.sqrt(np.median(residual.astype(np.float64) ** 2) * n_channels / chi2.ppf(0.5, n_free))
     return np.full(n_channels, max(sigma, np.finfo(np.float32).tiny))
 
 
-def _single_delay(problem: MapProblem, times: SliceTimes, settings: FitSettings | None) -> Estimate:
+def _single_delay(problem: MapProblem, times: SliceTimes, settings: AnyFitSettings | None) -> Estimate:
     if problem.protocol.vsasl_plds_ms:
         msg = "VSASL must have two delays, or a PCASL scan beside it, got one delay; its CBF depends on ATT."
         raise ValueError(msg)
-    finite = problem
-    if settings is not None and settings.on_nonfinite is OnNonfinite.MASK:
+    if _n_parameters(settings) > 2:
+        msg = "arterial blood must be seen at four delays or more, got one delay; leave out --arterial."
+        raise ValueError(msg)
+    finite, ranges = problem, settings.ranges if isinstance(settings, LmSettings) else settings
+    if ranges is not None and ranges.on_nonfinite is OnNonfinite.MASK:
         finite = replace(problem, mask=problem.mask & np.isfinite(problem.dm[..., 0]))
     cbfs, sds = [], []
     for slices, block in _blocks(finite, times):

@@ -22,7 +22,7 @@ from revoxel.core.volumes import write_volume
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from revoxel.asl.fitting.fit import FitSettings
+    from revoxel.asl.quantification.estimation import AnyFitSettings
 
 
 class StackAslChannelsd(Transform):
@@ -75,7 +75,7 @@ class FitAsld(Transform):
         estimator: What turns the fit into maps, such as a network; the fit itself if not given.
     """
 
-    def __init__(self, settings: FitSettings | None = None, estimator: MapEstimator | None = None) -> None:
+    def __init__(self, settings: AnyFitSettings | None = None, estimator: MapEstimator | None = None) -> None:
         self.settings = settings
         self.estimator = estimator
 

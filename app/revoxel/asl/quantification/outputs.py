@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from revoxel.asl.quantification.estimation import Estimate
 
-UNITS = {"cbf": "ml/100g/min", "att": "ms"}
+UNITS = {"cbf": "ml/100g/min", "att": "ms", "abv": "fraction", "abat": "ms"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,17 @@ class AslPaths:
         return [path for path in (*maps, self.picture, self.page, self.record) if path.exists()]
 
 
-_MAPS = ("cbf", "att", "desc-sd_cbf", "desc-sd_att", "desc-fit_cbf", "desc-fit_att", "desc-bound_mask")
+_MAPS = (
+    "cbf",
+    "att",
+    "desc-sd_cbf",
+    "desc-sd_att",
+    "desc-fit_cbf",
+    "desc-fit_att",
+    "desc-bound_mask",
+    "abv",
+    "abat",
+)
 
 
 def map_files(estimate: Estimate) -> dict[str, NDArray[np.float32]]:
@@ -68,5 +78,6 @@ def map_files(estimate: Estimate) -> dict[str, NDArray[np.float32]]:
     """
     maps, fit = estimate.maps, estimate.fit
     bounds = None if fit.att is None else estimate.at_bound.astype(np.float32)
-    told = (maps.cbf, maps.att, maps.cbf_sd, maps.att_sd, fit.cbf, fit.att, bounds)
+    own = (maps.cbf, maps.att, maps.cbf_sd, maps.att_sd)
+    told = (*own, fit.cbf, fit.att, bounds, estimate.abv, estimate.abat)
     return {name: values for name, values in zip(_MAPS, told, strict=True) if values is not None}

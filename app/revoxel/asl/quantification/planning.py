@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from revoxel import __version__
 from revoxel.asl.fitting.fit import FitSettings
-from revoxel.asl.quantification.methods import MethodChoice
+from revoxel.asl.fitting.levenberg import LmSettings
+from revoxel.asl.quantification.estimation import AnyFitSettings
+from revoxel.asl.quantification.methods import Method, MethodChoice
 from revoxel.asl.quantification.outputs import AslPaths
 from revoxel.asl.scans.bids import ScanGroup, find_asl_files, find_m0, find_tissue, group_scans
 from revoxel.asl.scans.images import image_shape
 from revoxel.asl.scans.metadata import describe
-from revoxel.asl.scans.series import AslSeries, M0Type
+from revoxel.asl.scans.series import AslSeries, Labelling, M0Type
 from revoxel.asl.scans.stated import Stated
-from revoxel.core.provenance import read_sidecar, sha256_of
+from revoxel.core.done_before import as_plain, refuse_other_results, why_not_done
+from revoxel.core.provenance import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,12 @@ class QuantifySettings:
         grey: Probability map of grey matter, aligned with the scan.
         white: Probability map of white matter.
         realign: Whether to correct motion.
-        fit: Of the fit.
+        fit: Of the fit; `LmSettings` for its arterial term.
         method: The fit, or a network.
         overwrite: Replace results that exist.
+
+    Raises:
+        ValueError: If the arterial term is asked of a network.
     """
 
     stated: Stated = field(default_factory=Stated)
@@ -42,9 +46,15 @@ class QuantifySettings:
     grey: Path | None = None
     white: Path | None = None
     realign: bool = False
-    fit: FitSettings = field(default_factory=FitSettings)
+    fit: AnyFitSettings = field(default_factory=FitSettings)
     method: MethodChoice = field(default_factory=MethodChoice)
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no network was trained for."""
+        if isinstance(self.fit, LmSettings) and self.method.method is not Method.FIT:
+            msg = f"--arterial must go with --method fit, got {self.method.method}; no network has it."
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,23 @@ def find_groups(inputs: Iterable[Path], stated: Stated | None = None) -> list[Sc
             raise FileNotFoundError(msg)
         files += find_asl_files(path) if path.is_dir() else [path]
     known = stated or Stated()
-    groups = group_scans(dict.fromkeys(files), known.labelling)
     if known.describes_one_scan and len(files) > 1:
         msg = (
             f"delays, durations and labelling can be stated for one scan, got {len(files)}; write them into "
-            "the sidecars, or quantify the scans one by one."
+            "the sidecars, quantify the scans one by one, or pass the VSASL scan of a pair by --vsasl."
         )
         raise ValueError(msg)
-    return groups
+    groups = group_scans(dict.fromkeys(files), known.labelling)
+    return groups if known.vsasl is None else [_with_vsasl(groups, known.vsasl)]
+
+
+def _with_vsasl(groups: list[ScanGroup], vsasl: Path) -> ScanGroup:
+    """The one scan of a user and the VSASL scan that is to be fitted with it."""
+    kinds = [kind for group in groups for kind in group.files]
+    if len(kinds) != 1 or kinds[0] is Labelling.VSASL:
+        msg = f"--vsasl must go with one PCASL, CASL or PASL scan, got {', '.join(kinds)}; give that one."
+        raise ValueError(msg)
+    return replace(groups[0], files={**groups[0].files, Labelling.VSASL: vsasl})
 
 
 def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPlan:
@@ -116,13 +135,16 @@ def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPl
         ValueError: If metadata are wrong; the message names the field and what to do.
     """
     stated = settings.stated
-    series = tuple(describe(path, image_shape(path, stated.echo), stated) for path in group.files.values())
+    series = tuple(
+        describe(path, image_shape(path, stated.echo), stated.about(kind))
+        for kind, path in group.files.items()
+    )
     inputs = _inputs(group, series, settings)
     paths = AslPaths(out, group.stem)
     if any(out.resolve() == file.resolve().parent for file in group.files.values()):
         msg = f"the output folder must not be that of the scan, got {out}; choose another with -o."
         raise ValueError(msg)
-    request = _as_plain(
+    request = as_plain(
         {
             "stated": asdict(stated),
             "realign": settings.realign,
@@ -131,13 +153,9 @@ def plan_scan(group: ScanGroup, out: Path, settings: QuantifySettings) -> ScanPl
             "sha256": {role: sha256_of(path) for role, path in inputs.items()},
         }
     )
-    why = _why_not_done(paths, request)
-    if why and paths.existing() and not settings.overwrite:
-        msg = (
-            f"{paths.existing()[0]} exists already and is not what is asked for ({why}); pass --overwrite to "
-            "replace it, or choose another folder."
-        )
-        raise FileExistsError(msg)
+    existing = paths.existing()
+    why = why_not_done(paths.record, existing, request)
+    refuse_other_results(paths.record, existing, why, overwrite=settings.overwrite)
     return ScanPlan(group, series, inputs, paths, request, why)
 
 
@@ -161,37 +179,3 @@ def _inputs(group: ScanGroup, series: tuple[AslSeries, ...], settings: QuantifyS
     weights = [path for files in settings.method.candidates() for path in files]
     networks = enumerate(weights, start=1)
     return inputs | {f"network {number}": path for number, path in networks}
-
-
-def _why_not_done(paths: AslPaths, request: Mapping[str, Any]) -> str:
-    """Compare a request with the record of what was made before."""
-    if not paths.existing():
-        return "new"
-    if not paths.record.is_file():
-        return "its record is missing"
-    try:
-        record = read_sidecar(paths.record)
-        known, n_bytes, version = record["request"], record["n_bytes"], record["revoxel"]
-        before, now = known["sha256"], request["sha256"]
-        inputs = [role for role in {**before, **now} if before.get(role) != now.get(role)]
-        choices = [name for name in request if name != "sha256" and known.get(name) != request[name]]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "its record is damaged"
-    lost = [name for name, size in n_bytes.items() if _n_bytes(paths.folder / name) != size]
-    reasons = {
-        f"input changed: {', '.join(inputs)}": inputs,
-        f"settings changed: {', '.join(choices)}": choices,
-        f"was made by version {version}": version != __version__,
-        f"missing or changed: {', '.join(lost)}": lost,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def _n_bytes(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
-
-
-def _as_plain(request: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives it back, so that it can be compared with a record."""
-    plain: dict[str, Any] = json.loads(json.dumps(request, default=str))
-    return plain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from revoxel.asl.evaluation.agreement import in_vivo_agreement
 from revoxel.asl.quantification.findings import grey_white_ratio, region_table, tissue_regions, warnings_of
 from revoxel.asl.quantification.map_transforms import FitAsld, SaveAslMapsd, StackAslChannelsd
 from revoxel.asl.quantification.methods import Chosen, choose
@@ -34,10 +35,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from revoxel.asl.quantification.estimation import Estimate
     from revoxel.asl.quantification.planning import QuantifySettings, ScanPlan
     from revoxel.core.geometry import Grid
 
     Progress = Callable[[str, float], None]
+
+
+#: Fewer voxels have no limits of agreement.
+_FEWEST_COMPARED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +136,7 @@ def _record(
         "request": plan.request,
         "files": {name: plan.paths.file(name).name for name in map_files(estimate)},
         "units": UNITS,
-        "method": chosen.name if estimate.maps.att is not None else "white paper, single delay",
+        "method": _method(chosen, estimate),
         "protocol": item["protocol"].as_dict(),
         "channels": list(item["protocol"].labels),
         "repeats": [count for one in averaged for count in one.counts],
@@ -145,7 +151,26 @@ def _record(
         "motion_mm": _motion(item, keys),
         "regions": table,
         "gm_wm_ratio": grey_white_ratio(table),
+        "agreement_with_fit": {} if chosen.estimator is None else _agreement(item),
         "warnings": [*item.get("notes", []), *chosen.notes, *warnings_of(item, table)],
+    }
+
+
+def _method(chosen: Chosen, estimate: Estimate) -> str:
+    if estimate.maps.att is None:
+        return "white paper, single delay"
+    return chosen.name if estimate.abv is None else f"{chosen.name} with arterial blood"
+
+
+def _agreement(item: dict[Any, Any]) -> dict[str, dict[str, float]]:
+    """How far the network's maps are from the fit's, over the voxels that have both."""
+    estimate = item["estimate"]
+    answered = item["mask"].numpy()[0].astype(bool) & np.isfinite(item["dm"].numpy()).all(axis=0)
+    if answered.sum() < _FEWEST_COMPARED:
+        return {}
+    return {
+        "cbf_ml_100g_min": in_vivo_agreement(estimate.maps.cbf, estimate.fit.cbf, answered),
+        "att_ms": in_vivo_agreement(estimate.maps.att, estimate.fit.att, answered),
     }
 
 

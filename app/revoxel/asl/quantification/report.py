@@ -43,6 +43,7 @@ def write_page(paths: AslPaths, record: Mapping[str, Any]) -> Path:
         warnings=record["warnings"],
         regions=number_rows(record),
         channels=_channel_rows(record),
+        agreement=agreement_rows(record),
         facts=facts_of(record),
     )
     paths.page.write_text(html, encoding="utf-8")
@@ -66,6 +67,31 @@ def number_rows(record: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "note": note,
     }
+
+
+def agreement_rows(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How a network's maps agree with those of the fit; None where the fit made the maps.
+
+    Args:
+        record: Content of the JSON.
+    """
+    found = record["agreement_with_fit"]
+    names = {"cbf_ml_100g_min": "CBF, ml/100g/min", "att_ms": "ATT, ms"}
+    rows = [
+        [
+            names[name],
+            f"{one['mean_difference']:+.1f}",
+            f"{one['limits_low']:+.1f} to {one['limits_high']:+.1f}",
+            f"{one['pearson']:.3f}",
+            f"{one['icc']:.3f}",
+        ]
+        for name, one in found.items()
+    ]
+    columns = ["", "network - fit", "95 % limits", "Pearson", "ICC(A,1)"]
+    if not rows:
+        return None
+    note = "Agreement, not accuracy: nobody knows the truth."
+    return {"title": "Agreement with the fit", "columns": columns, "rows": rows, "note": note}
 
 
 def _cell(column: str, value: float) -> str:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revoxel.asl.scans.series import Labelling, VolumeType
+from revoxel.core.paths import absolute, dataset_root, entities
 from revoxel.core.volumes import NIFTI_SUFFIXES, volume_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_ENTITY = re.compile(r"([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 
 
 def suffix_of(stem: str) -> str:
@@ -26,26 +24,6 @@ def suffix_of(stem: str) -> str:
         stem: File name without its ending.
     """
     return stem.rpartition("_")[2]
-
-
-def entities(stem: str) -> dict[str, str]:
-    """Key-value pairs of a BIDS name, in their order.
-
-    Args:
-        stem: File name without its ending.
-    """
-    found = (_ENTITY.fullmatch(word) for word in stem.split("_"))
-    return {match[1]: match[2] for match in found if match}
-
-
-def dataset_root(path: Path) -> Path:
-    """Folder of the BIDS data set that a file belongs to, or its own folder if it belongs to none.
-
-    Args:
-        path: A file.
-    """
-    folders = path.resolve().parents
-    return next((folder for folder in folders if (folder / "dataset_description.json").is_file()), folders[0])
 
 
 def find_asl_files(path: Path) -> list[Path]:
@@ -84,8 +62,9 @@ def inherited(path: Path, suffix: str, ending: str) -> list[Path]:
     if "sub" not in dict(wanted):
         names = (f"{_without_suffix(path)}_{suffix}{ending}", f"{volume_stem(path)}{ending}")
         return [file for name in dict.fromkeys(names) if (file := path.with_name(name)).is_file()]
-    root, found = dataset_root(path), []
-    for folder in reversed(path.resolve().parents[: len(path.resolve().relative_to(root).parts)]):
+    whole, found = absolute(path), []
+    root = dataset_root(path) or whole.parent
+    for folder in reversed(whole.parents[: len(whole.relative_to(root).parts)]):
         candidates = [file for file in sorted(folder.glob(f"*{ending}")) if suffix_of(file.stem) == suffix]
         applying = [file for file in candidates if entities(file.stem).items() <= wanted]
         found += sorted(applying, key=lambda file: len(entities(file.stem)))
@@ -200,7 +179,7 @@ def find_tissue(path: Path, label: str) -> Path | None:
     Returns:
         The first such map; None without.
     """
-    root, names = dataset_root(path), entities(volume_stem(path))
+    root, names = dataset_root(path) or absolute(path).parent, entities(volume_stem(path))
     subject = f"sub-{names.get('sub', '')}"
     maps = sorted(root.glob(f"derivatives/*/{subject}/**/anat/*_label-{label}_probseg.nii*"))
     return next((file for file in maps if _same_visit(entities(volume_stem(file)), names)), None)
@@ -264,7 +243,7 @@ def _kind(file: Path) -> Labelling:
 
 def _session(file: Path) -> tuple[str, str]:
     words = [word for word in _without_suffix(file).split("_") if not word.startswith("acq-")]
-    return str(file.resolve().parent), "_".join(words)
+    return str(absolute(file).parent), "_".join(words)
 
 
 def _without_suffix(file: Path) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T1_TISSUE_MS = 1330.0
 #: M0 below this share of its median is not trusted as a divisor.
 FLOOR = 0.05
+_N_BINS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +59,23 @@ def brain_mask(image: NDArray[np.float32], name: str) -> NDArray[np.bool_]:
     if finite.min() == finite.max():
         msg = f"{name} must show a brain, got one value everywhere; pass --mask FILE."
         raise ValueError(msg)
-    bright = finite > threshold_otsu(finite.ravel())
+    bright = finite > _threshold(finite)
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in np.moveaxis(bright, 2, 0)], axis=2)
     parts, n_parts = ndimage.label(filled)
     sizes = ndimage.sum_labels(filled, parts, np.arange(1, n_parts + 1))
     return np.asarray(parts == 1 + int(np.argmax(sizes)))
+
+
+def _threshold(image: NDArray[np.float32]) -> float:
+    """Otsu's threshold, in the middle of the gap that it falls into.
+
+    Behind a background without noise every threshold up to the tissue is as good, and the first one lies
+    within the background's own bin: what is hardly brighter than nothing would be brain.
+    """
+    half_bin = (float(image.max()) - float(image.min())) / _N_BINS / 2
+    end_of_dark = float(threshold_otsu(image.ravel(), _N_BINS)) + half_bin
+    dark = image <= end_of_dark
+    return (float(image[dark].max()) + float(image[~dark].min())) / 2
 
 
 def divide_by_m0(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from revoxel.asl.scans.series import Labelling
+from revoxel.asl.scans.series import Labelling
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class Stated:
         alpha: Labelling efficiency of PCASL, CASL or PASL.
         alpha_vsasl: Labelling efficiency of VSASL.
         alpha_bs: Efficiency of one background suppression pulse.
+        vsasl: VSASL scan of the same head, to be fitted together with the scan.
+        vsasl_plds_ms: Its delays in ms, as `plds_ms`.
+
+    Raises:
+        ValueError: If delays of a VSASL scan are stated, and no such scan.
     """
 
     labelling: Labelling | None = None
@@ -43,11 +47,30 @@ class Stated:
     alpha: float | None = None
     alpha_vsasl: float | None = None
     alpha_bs: float | None = None
+    vsasl: Path | None = None
+    vsasl_plds_ms: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse delays that nothing would use."""
+        if self.vsasl_plds_ms and self.vsasl is None:
+            msg = f"--vsasl-plds-ms must come with --vsasl FILE, got {self.vsasl_plds_ms} alone; for a VSASL "
+            raise ValueError(msg + "scan by itself pass --labelling VSASL --plds-ms.")
 
     @property
     def describes_one_scan(self) -> bool:
         """Whether it holds facts that cannot hold for two kinds of labelling at once."""
-        return bool(self.labelling or self.plds_ms or self.labelling_durations_ms)
+        return bool(self.labelling or self.plds_ms or self.labelling_durations_ms or self.vsasl)
+
+    def about(self, labelling: Labelling | None) -> Stated:
+        """What is stated of the file of one kind: a VSASL scan beside another has delays of its own.
+
+        Args:
+            labelling: Kind of the file.
+        """
+        if self.vsasl is None or labelling is not Labelling.VSASL:
+            return self
+        own = replace(self, labelling=labelling, plds_ms=self.vsasl_plds_ms, labelling_durations_ms=())
+        return replace(own, bolus_ms=None)
 
     def fields(self) -> dict[str, Any]:
         """The facts as BIDS fields, in seconds, one value or as many as were given."""

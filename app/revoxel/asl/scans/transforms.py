@@ -68,9 +68,10 @@ class LoadAslBidsd(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             path = Path(item[key])
-            volumes, grid = read_series(path, self.stated.echo)
-            series = describe(path, volumes.shape, self.stated)
-            m0 = load_m0(path, volumes, series, grid, self.stated)
+            stated = self.stated.about(Labelling.VSASL if key == KEYS[Labelling.VSASL] else None)
+            volumes, grid = read_series(path, stated.echo)
+            series = describe(path, volumes.shape, stated)
+            m0 = load_m0(path, volumes, series, grid, stated)
             item |= {key: image_on(volumes, grid), f"{key}_series": series, f"{key}_m0": m0}
             _note(item, *series.notes)
             if m0.measured and m0.tr_ms is None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from revoxel.asl.physics import AslPhysics
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from revoxel.asl.protocol import AslProtocol
@@ -50,6 +52,21 @@ class ScanPhysics:
     physics: AslPhysics
     labelling_duration_scale: float = 1.0
     m0_scale: float = 1.0
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], base: AslPhysics) -> ScanPhysics:
+        """Constants from what varies.
+
+        Args:
+            values: By some of the names of `PHYSICS_NAMES`.
+            base: The others.
+
+        Returns:
+            The constants.
+        """
+        scales = {name: value for name, value in values.items() if name in _SCALES}
+        physics: dict[str, Any] = {name: value for name, value in values.items() if name not in _SCALES}
+        return cls(replace(base, **physics), **scales)
 
     @property
     def values(self) -> dict[str, float]:
@@ -139,9 +156,8 @@ class PhysicsRange:
         Returns:
             The constants.
         """
-        drawn: dict[str, Any] = {name: float(rng.uniform(*limits)) for name, limits in self.limits.items()}
-        scales = {name: drawn.pop(name) for name in _SCALES if name in drawn}
-        return ScanPhysics(replace(self.base, **drawn), **scales)
+        drawn = {name: float(rng.uniform(*limits)) for name, limits in self.limits.items()}
+        return ScanPhysics.of(drawn, self.base)
 
 
 _RANGES: dict[PhysicsVariation, dict[str, Range]] = {

@@ -247,7 +247,10 @@ def _acquire(recipe: FolderRecipe, subject: _Subject, channels: slice) -> NDArra
     """Control and label images in turn, `(i, j, k, volume)`, in units of the files."""
     # Slices are read out together: one shift of physiology and drift for the whole volume.
     clean = np.stack(
-        [clean_signal(phantom, recipe.protocol, subject.scan)[channels] for phantom in subject.phantoms],
+        [
+            clean_signal(p.cbf, p.att, p.mask, recipe.protocol, subject.scan)[channels]
+            for p in subject.phantoms
+        ],
         axis=-1,
     )
     repeated = np.tile(clean, (recipe.n_repeats, 1, 1, 1))

@@ -106,8 +106,8 @@ def lift_views(features: Tensor, shape: tuple[int, int, int], scene: XrayScene) 
 def view_evidence(coarse: Tensor, views: Tensor, scene: XrayScene) -> Tensor:
     """What the views show, and what of it the coarse volume leaves unexplained.
 
-    Only this difference holds news for a volume that was made from the views or from the patient. Its unit is
-    the sum along a ray of normalised voxel values. A view of zeros counts as absent.
+    Only this difference holds news. In normalised voxel values, the view is their mean over the depth of the
+    volume, the difference their sum, so that both are about one. A view of zeros counts as absent.
 
     Args:
         coarse: `(B, 1, X, Y, Z)`, normalised.
@@ -127,5 +127,6 @@ def view_evidence(coarse: Tensor, views: Tensor, scene: XrayScene) -> Tensor:
         raise ValueError(msg)
     explained = project_views(scene.window.restore(coarse), scene.spacing_mm, scene.geometry)
     present = views.flatten(2).any(dim=2)[:, :, None, None, None]
-    evidence = torch.cat([views, views - explained], dim=2) / scene.neper_per_voxel
+    depth_voxels = (coarse.shape[2] + coarse.shape[3]) / 2
+    evidence = torch.cat([views / depth_voxels, views - explained], dim=2) / scene.neper_per_voxel
     return torch.where(present, evidence, 0.0)

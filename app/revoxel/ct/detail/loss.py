@@ -7,6 +7,7 @@ Consistency asks for the coarse volume at low resolution only: what is added in 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from monai.networks.layers import apply_filter
 from torch import nn
 
+from revoxel.core.one_line import one_line_errors
 from revoxel.ct.consistency import block_mean
 from revoxel.ct.detail.gate import radial_frequency
 
@@ -110,7 +112,7 @@ class DetailLoss(nn.Module):
                 "give the file of its weights, or use local_statistics."
             )
             raise ValueError(msg)
-        self.features = None if features is None else features.eval().requires_grad_(False)
+        self.features = None if features is None else features.requires_grad_(False)
         self.last: dict[str, Tensor] = {}
 
     def forward(self, pred: Tensor, label: Tensor) -> Tensor:
@@ -218,3 +220,36 @@ def _statistics(volume: Tensor, side: int) -> tuple[Tensor, Tensor]:
 def _psnr(volume: Tensor, truth: Tensor) -> Tensor:
     """Over the width of the HU window, which is 1 here."""
     return -10 * (volume.float() - truth).square().mean().clamp_min(1e-12).log10()
+
+
+def configured_loss(
+    weights: Mapping[str, float], *, preset: Preset = "seed", perceptual_weights_path: str | None = None
+) -> DetailLoss:
+    """The loss as a configuration states it.
+
+    Args:
+        weights: By name, over those of the preset.
+        preset: Where weights that are not given come from.
+        perceptual_weights_path: Feature network for `perceptual`, as `torch.export.save` writes one.
+
+    Raises:
+        SystemExit: With one line, if a weight is impossible, or `perceptual` has no file.
+    """
+    with one_line_errors():
+        path = perceptual_weights_path
+        return DetailLoss(weights, preset=preset, features=None if path is None else load_features(path))
+
+
+def load_features(path: str) -> nn.Module:
+    """A trained feature network: `(B, 1, X, Y, Z)` normalised in, one tensor out.
+
+    Args:
+        path: File that `torch.export.save` wrote.
+
+    Raises:
+        FileNotFoundError: If there is none: a random network would be no measure of anything.
+    """
+    if not Path(path).is_file():
+        msg = f"perceptual_weights_path must be a file of torch.export.save, got {path!r}; give one."
+        raise FileNotFoundError(msg)
+    return torch.export.load(path).module()

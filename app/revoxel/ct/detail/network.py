@@ -14,6 +14,8 @@ from revoxel.ct.detail.lifting import XrayScene, lift_views, view_evidence
 from revoxel.ct.detail.loss import laplacian
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 Consistency = Literal["none", "lowpass4"]
@@ -21,11 +23,14 @@ CONSISTENCIES = ("none", "lowpass4")
 #: Forms by name. `small` computes on blocks of 2^3 voxels: an eighth of the voxels, for a CPU.
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {"hidden": 96, "blocks": 8, "lift_channels": 32, "bands": 8, "fold": 1},
-    "small": {"hidden": 48, "blocks": 5, "lift_channels": 8, "bands": 6, "fold": 2},
+    "small": {"hidden": 32, "blocks": 3, "lift_channels": 4, "bands": 6, "fold": 2},
 }
 _N_EVIDENCE = 2
 _RESIDUAL_SCALE = 0.2
 _N_SMOOTH_STEPS = 10
+# Inputs of size one and a small output: else the first steps of Adam shout the coarse volume down.
+_LAPLACIAN_SCALE = 10.0
+_DETAIL_SCALE = 0.1
 
 
 class ViewEncoder(nn.Module):
@@ -154,10 +159,11 @@ class DetailRefiner3D(nn.Module):
         """
         self._check(coarse)
         coarse = coarse.float()
-        inputs = torch.cat([coarse, laplacian(coarse), self._guidance(coarse, views)], dim=1)
+        own = torch.cat([2 * coarse - 1, _LAPLACIAN_SCALE * laplacian(coarse)], dim=1)
+        inputs = torch.cat([own, self._guidance(coarse, views)], dim=1)
         shallow = self.head(pixelunshuffle(inputs, 3, self.fold))
         details = pixelshuffle(self.tail(shallow + self.trunk(shallow)), 3, self.fold)
-        refined = coarse + details.float()
+        refined = coarse + _DETAIL_SCALE * details.float()
         return refined if self.consistency == "none" else keep_low_frequencies(refined, coarse)
 
     def _guidance(self, coarse: Tensor, views: Tensor | None) -> Tensor:
@@ -192,22 +198,38 @@ def keep_low_frequencies(refined: Tensor, coarse: Tensor) -> Tensor:
     return shift_blocks(refined + upsample_trilinear(smooth), means)
 
 
-def build_refiner(preset: str = "full", *, scene: XrayScene, **changes: Any) -> DetailRefiner3D:
-    """Build a network by name.
+def architecture(preset: str, changes: Mapping[str, Any], consistency: Consistency) -> dict[str, Any]:
+    """Arguments of a network by the name of its form.
 
     Args:
         preset: `full` or `small`.
-        scene: Ties voxels to pixels.
-        **changes: Arguments of `DetailRefiner3D` that differ from the preset's.
+        changes: Arguments that differ from the preset's.
+        consistency: `none` or `lowpass4`.
+
+    Returns:
+        Arguments of `DetailRefiner3D`, all but the scene.
 
     Raises:
-        ValueError: If the preset or an argument is unknown.
+        ValueError: If the preset is unknown.
     """
     if preset not in PRESETS:
         msg = f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; correct the configuration."
         raise ValueError(msg)
+    return PRESETS[preset] | dict(changes) | {"consistency": consistency}
+
+
+def build_refiner(arguments: Mapping[str, Any], scene: XrayScene) -> DetailRefiner3D:
+    """Build a network.
+
+    Args:
+        arguments: Of `DetailRefiner3D`, all but the scene.
+        scene: Ties voxels to pixels.
+
+    Raises:
+        ValueError: If an argument is unknown or impossible.
+    """
     try:
-        return DetailRefiner3D(**(PRESETS[preset] | changes), scene=scene)
+        return DetailRefiner3D(**arguments, scene=scene)
     except TypeError as error:
-        msg = f"network must hold arguments of DetailRefiner3D, got {changes}: {error}; correct it."
+        msg = f"network must hold arguments of DetailRefiner3D, got {dict(arguments)}: {error}; correct it."
         raise ValueError(msg) from error

@@ -119,6 +119,17 @@ def consistency_max_hu(pred_hu: Volume, coarse_hu: Volume, mask: Mask) -> float:
     return float(difference.max(initial=0.0))
 
 
+def whole_blocks(fov: Mask, factor: int) -> Mask:
+    """Keep of a field of view only blocks that lie inside it: others have a coarse voxel mixed with padding.
+
+    Args:
+        fov: `(x, y, z)`, sides divisible by `factor`.
+        factor: Side of a block in voxels.
+    """
+    whole = _block_means(fov, factor) == 1
+    return np.kron(whole, np.ones((factor, factor, factor), dtype=bool))
+
+
 def factor_between(fine: tuple[int, ...], coarse: tuple[int, ...]) -> int:
     """How many fine voxels lie along a coarse one.
 

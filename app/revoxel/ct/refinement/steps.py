@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from revoxel.ct.consistency import project_onto_coarse, round_within_blocks, upsample_trilinear
+from revoxel.ct.consistency import (
+    consistency_error_hu,
+    project_onto_coarse,
+    round_within_blocks,
+    upsample_trilinear,
+)
 from revoxel.ct.hounsfield import HounsfieldWindow
 
 if TYPE_CHECKING:
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 
     Volume = NDArray[np.float32]
     Whole = NDArray[np.int16]
-    Step = Callable[[Volume], Volume]
     Share = Callable[[float], None]
+    Step = Callable[[Volume, Share], Volume]
 
 #: Values that a refined volume may have: 12-bit CT numbers, wider than any network's window, so that
 #: neither bone nor metal is cut.
@@ -39,7 +45,7 @@ def trilinear(coarse_hu: Volume, factor: int) -> Volume:
     Returns:
         `(factor x, factor y, factor z)` in HU.
     """
-    return _array(upsample_trilinear(_tensor(coarse_hu), factor))
+    return as_volume(upsample_trilinear(as_tensor(coarse_hu), factor))
 
 
 def projected(fine_hu: Volume, coarse_hu: Volume) -> Whole:
@@ -53,39 +59,77 @@ def projected(fine_hu: Volume, coarse_hu: Volume) -> Whole:
         `(f x, f y, f z)` in HU.
     """
     factor = fine_hu.shape[0] // coarse_hu.shape[0]
-    fine = project_onto_coarse(_tensor(fine_hu), _tensor(coarse_hu), window=CT_NUMBERS, factor=factor)
+    fine = project_onto_coarse(as_tensor(fine_hu), as_tensor(coarse_hu), window=CT_NUMBERS, factor=factor)
     whole: Whole = round_within_blocks(fine, factor)[0, 0].numpy()
     return whole
 
 
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A refined volume and what was checked while it was made.
+
+    Attributes:
+        refined: `(factor x, factor y, factor z)` in whole HU.
+        added_detail: Refined less interpolated, HU, likewise.
+        consistency_mean_hu: Mean distance of block means from the coarse volume.
+        consistency_max_hu: Largest one.
+        clipped_share: Voxels cut to the range of CT numbers, those that interpolation puts there left out.
+    """
+
+    refined: Whole
+    added_detail: Whole
+    consistency_mean_hu: float
+    consistency_max_hu: float
+    clipped_share: float
+
+
 def by_slabs(
     coarse_hu: Volume, upsample: Step, factor: int, memory_gb: float, progress: Share | None = None
-) -> Whole:
+) -> Result:
     """Upsample and project, a slab of the volume at a time; the slabs fit as if it were done at once.
 
     Args:
         coarse_hu: `(x, y, z)` in HU.
-        upsample: Gives `(factor x, factor y, factor z)` in HU of a part of the coarse volume.
+        upsample: Gives `(factor x, factor y, factor z)` in HU of a part of the coarse volume, and tells its
+            share done.
         factor: Fine voxels along a coarse one.
-        memory_gb: Bound for the working memory of the projection; the result comes on top.
+        memory_gb: Bound for the working memory of the projection; the results come on top.
         progress: Called with the share done.
 
     Returns:
-        `(factor x, factor y, factor z)` in HU.
+        The volumes and checks.
 
     Raises:
         ValueError: If the memory is too small for the thinnest slab.
     """
-    refined = np.empty([factor * side for side in coarse_hu.shape], dtype=np.int16)
+    report = progress or (lambda _share: None)
+    refined, detail = (
+        np.empty([factor * side for side in coarse_hu.shape], dtype=np.int16) for _ in range(2)
+    )
+    errors, n_clipped = [], 0
     n_layers = len(coarse_hu)
     for start, stop in slabs(coarse_hu.shape, factor, memory_gb):
         first, last = max(0, start - REACH), min(n_layers, stop + REACH)
-        part = coarse_hu[first:last]
-        fine = projected(upsample(part), part)
-        refined[factor * start : factor * stop] = fine[factor * (start - first) : factor * (stop - first)]
-        if progress:
-            progress(stop / n_layers)
-    return refined
+        part, inner = coarse_hu[first:last], slice(factor * (start - first), factor * (stop - first))
+        fine = projected(upsample(part, _part_of(report, start / n_layers, stop / n_layers)), part)[inner]
+        plain = trilinear(part, factor)[inner]
+        here = slice(factor * start, factor * stop)
+        refined[here], detail[here] = fine, np.rint(fine - plain)
+        errors.append(consistency_error_hu(as_tensor(fine), as_tensor(coarse_hu[start:stop]), factor))
+        n_clipped += _n_clipped(fine, plain)
+        report(stop / n_layers)
+    means, largest = zip(*errors, strict=True)
+    return Result(refined, detail, float(np.mean(means)), max(largest), n_clipped / refined.size)
+
+
+def _part_of(report: Share, start: float, stop: float) -> Share:
+    return lambda share: report(start + share * (stop - start))
+
+
+def _n_clipped(fine: Whole, plain: Volume) -> int:
+    cut = (fine <= CT_NUMBERS.low_hu) & (plain > CT_NUMBERS.low_hu + 0.5)
+    cut |= (fine >= CT_NUMBERS.high_hu) & (plain < CT_NUMBERS.high_hu - 0.5)
+    return int(cut.sum())
 
 
 def slabs(shape: tuple[int, ...], factor: int, memory_gb: float) -> Iterator[tuple[int, int]]:
@@ -114,10 +158,20 @@ def slabs(shape: tuple[int, ...], factor: int, memory_gb: float) -> Iterator[tup
         yield start, min(start + thickness, n_layers)
 
 
-def _tensor(volume: Volume) -> torch.Tensor:
+def as_tensor(volume: NDArray[Any]) -> torch.Tensor:
+    """`(1, 1, x, y, z)` float32 of a volume.
+
+    Args:
+        volume: `(x, y, z)`.
+    """
     return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
 
 
-def _array(volume: torch.Tensor) -> Volume:
+def as_volume(volume: torch.Tensor) -> Volume:
+    """`(x, y, z)` of a tensor with one channel.
+
+    Args:
+        volume: `(1, 1, x, y, z)`.
+    """
     array: Volume = volume[0, 0].numpy()
     return array

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.networks.layers import GaussianFilter
 from monai.transforms import MapTransform, RandomizableTransform
 
 from revoxel.core.meta_images import grid_of, image_on
 from revoxel.ct.consistency import block_mean
 from revoxel.ct.hounsfield import PADDING_HU
 from revoxel.ct.scans.grids import check_divisible, check_factor, coarsened
+from revoxel.ct.smooth import blurred, smooth_error
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -103,7 +103,7 @@ class MakeCoarsed(RandomizableTransform, MapTransform):
             check_divisible(grid.shape, self.factor, str(key))
             fine = torch.as_tensor(np.asarray(item[key], dtype=np.float32))[None]
             if self.mode is CoarseMode.BLUR:
-                fine = _blurred(fine, [self.blur_mm / spacing_mm for spacing_mm in grid.spacing_mm])
+                fine = blurred(fine, [self.blur_mm / spacing_mm for spacing_mm in grid.spacing_mm])
             coarse = block_mean(fine, self.factor)
             target = coarsened(grid, self.factor)
             if self.mode is CoarseMode.CORRUPT:
@@ -113,22 +113,8 @@ class MakeCoarsed(RandomizableTransform, MapTransform):
 
     def _error(self, coarse: torch.Tensor, spacing_mm: tuple[float, float, float]) -> torch.Tensor:
         """Smooth field of root mean square `error_hu`."""
-        generator = torch.Generator().manual_seed(self._seed)
-        noise = torch.randn(coarse.shape, generator=generator)
-        field = _blurred(noise, [_FIELD_WIDTH_MM / step_mm for step_mm in spacing_mm])
-        return field * (self.error_hu / field.square().mean().sqrt())
-
-
-def _blurred(volume: torch.Tensor, sigma_voxels: list[float]) -> torch.Tensor:
-    """Gaussian blur of `(1, 1, x, y, z)` that repeats the edge: a zero is not air."""
-    reach = [
-        min(int(4 * sigma) + 1, side - 1) for sigma, side in zip(sigma_voxels, volume.shape[2:], strict=True)
-    ]
-    pads = [reach[axis] for axis in (2, 2, 1, 1, 0, 0)]
-    padded = torch.nn.functional.pad(volume, pads, mode="replicate")
-    blurred = GaussianFilter(3, sigma_voxels)(padded)
-    x, y, z = (slice(width, width + side) for width, side in zip(reach, volume.shape[2:], strict=True))
-    return blurred[:, :, x, y, z]
+        sigma_voxels = [_FIELD_WIDTH_MM / step_mm for step_mm in spacing_mm]
+        return smooth_error(tuple(coarse.shape[2:]), sigma_voxels, self.error_hu, self._seed)
 
 
 MakeCoarseD = MakeCoarseDict = MakeCoarsed

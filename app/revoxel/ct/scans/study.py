@@ -13,7 +13,8 @@ One JSON file, schema 1, written by `revoxel ct prepare`; paths are relative to 
       "folds": [{"name": "without-p1", "train": ["p2", "p3"], "val": [], "test": ["p1"]}]
     }
 
-`spacing_mm` is that of the fine volume. Optional in a row: `frontal` and `lateral`, the X-ray views.
+`spacing_mm` is that of the fine volume; along axes where `source_spacing_mm`, that of the scan, is larger the
+fine volume is interpolated and no truth. Optional in a row: `frontal` and `lateral`, the X-ray views.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NOT_STATED = "not stated"
 #: Up to so many patients each is left out once; beyond, there are five folds.
 MOST_LEFT_OUT = 10
 _N_FOLDS = 5
+_COARSER = 0.05
 FileField = Literal["fine", "coarse", "frontal", "lateral"]
 _FIELDS: tuple[FileField, ...] = ("fine", "coarse", "frontal", "lateral")
 
@@ -57,7 +59,14 @@ class CtRow(_Strict):
     licence: str = NOT_STATED
     weights_may_ship: bool = False
     source_sha256: Sha256 | None = None
+    source_origin_mm: tuple[float, float, float] | None = None
+    source_spacing_mm: tuple[Positive, Positive, Positive] | None = None
     sha256: dict[FileField, Sha256] = Field(default_factory=dict)
+
+    @property
+    def is_interpolated(self) -> bool:
+        """Whether the scan was coarser than the fine volume along some axis."""
+        return any(mm > (1 + _COARSER) * self.spacing_mm for mm in self.source_spacing_mm or ())
 
     def files(self) -> dict[FileField, Path]:
         """Files by field, as written."""

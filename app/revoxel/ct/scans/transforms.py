@@ -59,7 +59,7 @@ class LoadCTd(MapTransform):
     """Read a CT in HU, in RAS: NIfTI, MetaImage, NRRD, or the folder of a DICOM series.
 
     Values below -1024 HU become -1024. `fov` is written, and to the image's `meta`: `filename_or_obj`,
-    `outside_share` (voxels not measured), `below_padding_share`, `thickness_mm` and `notes`.
+    `outside_share` (voxels not measured), `below_padding_share`, `spacing_mm`, `thickness_mm` and `notes`.
 
     Args:
         keys: Where the paths are; images take their place.
@@ -97,6 +97,7 @@ class LoadCTd(MapTransform):
                 "filename_or_obj": str(path),
                 "outside_share": 1.0 - float(inside.mean()),
                 "below_padding_share": float((volume.data < PADDING_HU).mean()),
+                "spacing_mm": grid_of(image).spacing_mm,
                 "thickness_mm": volume.thickness_mm,
                 "notes": list(volume.notes),
             }

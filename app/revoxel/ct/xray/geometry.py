@@ -8,7 +8,7 @@ patient in the frontal view (PA) and at the patient's right in the lateral view 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -91,13 +91,15 @@ class XrayGeometry:
             return 1.0
         return self.source_to_detector_mm / self.source_to_isocentre_mm
 
-    def pixel_for(self, extent_mm: tuple[float, float, float]) -> float:
-        """Side of a detector pixel.
+    def on(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> XrayGeometry:
+        """Geometry with the pixel that it has for a volume.
 
         Args:
-            extent_mm: Lengths of the volume along x, y, z, outer faces included.
+            shape: Voxels along x, y, z.
+            spacing_mm: Voxel size along x, y, z.
 
         Returns:
-            `pixel_mm` if stated, else what fits the longest side, in mm.
+            The same geometry, `pixel_mm` stated.
         """
-        return self.pixel_mm or max(extent_mm) * self.magnification / self.size
+        longest_mm = max(n * step for n, step in zip(shape, spacing_mm, strict=True))
+        return replace(self, pixel_mm=self.pixel_mm or longest_mm * self.magnification / self.size)

@@ -17,7 +17,17 @@ from torch.nn.functional import embedding_bag
 
 from revoxel.ct.xray.geometry import GeometryKind, View, XrayGeometry
 
-__all__ = ["GeometryKind", "View", "XrayGeometry", "attenuation_per_mm", "line_integrals", "project_views"]
+__all__ = [
+    "GeometryKind",
+    "View",
+    "XrayGeometry",
+    "attenuation_per_mm",
+    "hounsfield_of",
+    "lift",
+    "line_integrals",
+    "project_views",
+    "ray_lengths_mm",
+]
 
 WATER_PER_MM = 0.02
 Spacing = tuple[float, float, float]
@@ -33,6 +43,18 @@ def attenuation_per_mm(hu: Tensor) -> Tensor:
         Attenuation in 1/mm.
     """
     return (WATER_PER_MM * (1 + hu / 1000)).clamp(min=0)
+
+
+def hounsfield_of(attenuation_per_mm: Tensor) -> Tensor:
+    """Undo `attenuation_per_mm` where it did not clip.
+
+    Args:
+        attenuation_per_mm: Attenuation in 1/mm.
+
+    Returns:
+        HU of the same shape.
+    """
+    return 1000 * (attenuation_per_mm / WATER_PER_MM - 1)
 
 
 def line_integrals(attenuation: Tensor, spacing_mm: Spacing, geometry: XrayGeometry, view: View) -> Tensor:
@@ -51,12 +73,13 @@ def line_integrals(attenuation: Tensor, spacing_mm: Spacing, geometry: XrayGeome
         ValueError: If the shape or spacing is wrong, or the source stands inside the volume.
     """
     _check_volume(attenuation, spacing_mm)
-    rays = _rays(tuple(attenuation.shape[2:]), spacing_mm, geometry, view)
+    n_x, n_y, n_z = attenuation.shape[2:]
+    rays = _rays((n_x, n_y, n_z), spacing_mm, geometry, view)
     volumes = attenuation[:, 0]
     if geometry.kind is GeometryKind.PARALLEL:
         volumes = volumes.sum(dim=view.depth_axis + 1, keepdim=True)
     columns = _taps(rays, attenuation.shape[2 + view.column_axis], spacing_mm[view.column_axis])
-    rows = _taps(rays, attenuation.shape[4], spacing_mm[2])
+    rows = _taps(rays, n_z, spacing_mm[2])
     sums = torch.stack([_sum_planes(volume, columns, rows, view) for volume in volumes])
     return (sums * (rays.obliquity() * spacing_mm[view.depth_axis]).to(sums))[:, None]
 
@@ -113,6 +136,24 @@ def lift(
     return lifted.expand(-1, -1, *shape)
 
 
+def ray_lengths_mm(
+    shape: tuple[int, int, int], spacing_mm: Spacing, geometry: XrayGeometry, view: View
+) -> Tensor:
+    """Way of each ray between the first and last face of the volume, as if it were endless sideways.
+
+    Args:
+        shape: Voxels along x, y, z.
+        spacing_mm: Voxel size along x, y, z.
+        geometry: Of source and detector.
+        view: Which one.
+
+    Returns:
+        `(row, column)` in mm, float64.
+    """
+    depth_mm = shape[view.depth_axis] * spacing_mm[view.depth_axis]
+    return _rays(shape, spacing_mm, geometry, view).obliquity() * depth_mm
+
+
 @dataclass(frozen=True)
 class _Rays:
     """Planes of a view and the detector.
@@ -139,20 +180,22 @@ class _Rays:
         return (1 + slope[:, None] ** 2 + slope[None] ** 2).sqrt()
 
 
-def _rays(shape: tuple[int, ...], spacing_mm: Spacing, geometry: XrayGeometry, view: View) -> _Rays:
-    extent_mm = (shape[0] * spacing_mm[0], shape[1] * spacing_mm[1], shape[2] * spacing_mm[2])
-    pixel_mm, axis = geometry.pixel_for(extent_mm), view.depth_axis
+def _rays(shape: tuple[int, int, int], spacing_mm: Spacing, geometry: XrayGeometry, view: View) -> _Rays:
+    axis, pixel_mm = view.depth_axis, geometry.on(shape, spacing_mm).pixel_mm or 0.0
     if geometry.kind is GeometryKind.PARALLEL:
         return _Rays(torch.ones(1, dtype=torch.float64), pixel_mm, geometry.size, math.inf)
-    if geometry.source_to_isocentre_mm <= extent_mm[axis] / 2:
+    depth_mm = shape[axis] * spacing_mm[axis]
+    if geometry.source_to_isocentre_mm <= depth_mm / 2:
         msg = (
             f"source_to_isocentre_mm must exceed half the volume's depth, got "
-            f"{geometry.source_to_isocentre_mm:g} for {extent_mm[axis]:g} mm; move the source away."
+            f"{geometry.source_to_isocentre_mm:g} for {depth_mm:g} mm; move the source away."
         )
         raise ValueError(msg)
-    depth_mm = -view.source_side * _centred(shape[axis]) * spacing_mm[axis] + geometry.source_to_isocentre_mm
-    distance_mm = geometry.source_to_detector_mm
-    return _Rays(depth_mm / distance_mm, pixel_mm, geometry.size, distance_mm)
+    distances_mm = (
+        geometry.source_to_isocentre_mm - view.source_side * _centred(shape[axis]) * spacing_mm[axis]
+    )
+    detector_mm = geometry.source_to_detector_mm
+    return _Rays(distances_mm / detector_mm, pixel_mm, geometry.size, detector_mm)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revoxel.core.manifest import Case, Manifest, automatic_folds, save_manifest
+from revoxel.core.paths import absolute
 from revoxel.sagnef.study.checks import Checked, check_row
 from revoxel.sagnef.study.inspection import Inspection, Role, VolumeFacts, inspect_all
-from revoxel.sagnef.study.paths import absolute, below
+from revoxel.sagnef.study.paths import below
 from revoxel.sagnef.study.table import lines_of, write_table
 
 if TYPE_CHECKING:

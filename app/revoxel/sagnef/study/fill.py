@@ -12,13 +12,14 @@ from filelock import FileLock, Timeout
 
 from revoxel.core.geometry import check_same_grid, isotropic_grid
 from revoxel.core.manifest import Case, Manifest, load_manifest, save_manifest
+from revoxel.core.paths import absolute
 from revoxel.core.provenance import sha256_of
 from revoxel.core.reasons import reason_of
 from revoxel.core.volumes import read_volume, volume_stem
 from revoxel.experts.names import Expert
 from revoxel.experts.run import ExpertRequest, ExpertRun, Progress, run_experts
 from revoxel.sagnef.study.checks import profile_for_experts
-from revoxel.sagnef.study.paths import absolute, below
+from revoxel.sagnef.study.paths import below
 from revoxel.sagnef.study.table import enter_experts
 
 if TYPE_CHECKING:

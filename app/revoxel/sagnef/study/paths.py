@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from revoxel.core.paths import absolute
 
-def absolute(path: Path) -> Path:
-    """The path from the root of the file system; links stay as they are.
-
-    Args:
-        path: Any path.
-    """
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace links by their targets
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def below(path: Path, root: Path) -> Path:
