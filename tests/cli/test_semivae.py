@@ -47,6 +47,16 @@ def test_failed_scan_gives_exit_code_one(tmp_path):
     assert "1 failed" in answer.output
 
 
+def test_study_file_is_never_written_over(tmp_path):
+    study = write_study(tmp_path, (8.0,))
+    beside = study.rename(tmp_path / "table.record.json")
+    for out in (beside, tmp_path / "table.json"):
+        answer = run("features", beside, "-o", out, "--overwrite")
+        assert answer.exit_code == 2
+        assert "must not replace the study file" in answer.output
+    assert "scans" in json.loads(beside.read_text())
+
+
 def test_growth_writes_its_results(tmp_path, monkeypatch):
     monkeypatch.setattr(forecast, "COMPARED", [Model.PERSISTENCE, Model.LINEAR])
     rng = np.random.default_rng(0)

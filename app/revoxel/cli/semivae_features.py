@@ -51,7 +51,7 @@ def features(
     Example: revoxel semivae features study.json -o table.json --voxel-mm native --workers 4
     """
     from revoxel.core.compute import n_cores
-    from revoxel.semivae.features.precompute import PrecomputeSettings, precompute_features
+    from revoxel.semivae.features.precompute import PrecomputeSettings, precompute_features, record_path
     from revoxel.semivae.features.record import FeatureSettings, Mesh, Origin
     from revoxel.semivae.features.resampled import NetworkGrid
     from revoxel.semivae.features.table import check_table_path
@@ -59,6 +59,9 @@ def features(
 
     tumours = read_study(study)
     check_table_path(out)
+    if study.resolve() in {out.resolve(), record_path(out).resolve()}:
+        msg = f"--out must not replace the study file {study}, got {out}; use -o table{out.suffix}."
+        raise ValueError(msg)
     length_mm = parse_voxel_mm(voxel_mm)
     settings = PrecomputeSettings(
         features=FeatureSettings(mesh=Mesh(mesh), origin=Origin(origin)),
@@ -82,12 +85,14 @@ def features(
 def _show(result: Precomputed, out: Path) -> None:
     from rich.console import Console
 
+    from revoxel.semivae.features.precompute import record_path
+
     console = Console()
     for colour, lines in (("yellow", result.warnings), ("red", result.failed)):
         for name, words in list(lines.items())[:_MOST_LINES]:
             console.print(f"[{colour}]-[/{colour}] {escape(f'{name}: {words}')}", soft_wrap=True)
         if len(lines) > _MOST_LINES:
-            console.print(f"  and {len(lines) - _MOST_LINES} more, see the record beside the table")
+            console.print(f"  and {len(lines) - _MOST_LINES} more, see {record_path(out)}")
     n_rows = len(result.table.rows)
     console.print(f"{n_rows} scans measured ({result.n_kept} kept), {len(result.failed)} failed")
     if n_rows:

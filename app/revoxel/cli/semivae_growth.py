@@ -57,9 +57,9 @@ def growth(
     with stage_bars() as progress:
         result = run_growth(visits, out, ahead_years, chosen, progress, overwrite=overwrite)
     rows: dict[str, dict[str, float | str]] = {}
-    for name, held in result.held_out.items():
+    for one, held in result.held_out.items():
         scores = held.scores
-        rows[name.value] = {
+        rows[one.value] = {
             "R2": scores.r2,
             "MAE": scores.mae,
             "CRPS": scores.crps,
@@ -70,11 +70,11 @@ def growth(
     console.print(
         number_table(f"Last log volume of {n_patients} patients, each left out", rows, first_column="model")
     )
-    for name, reason in result.failed.items():
-        console.print(f"[yellow]-[/yellow] {escape(f'{name}: {reason}')}", soft_wrap=True)
+    for one, reason in result.failed.items():
+        console.print(f"[yellow]-[/yellow] {escape(f'{one}: {reason}')}", soft_wrap=True)
     console.print(f"{result.verdict.sentence}; forecasts by {result.used}", soft_wrap=True, markup=False)
-    for kind, name in (("table", FORECAST), ("report", REPORT), ("picture", PICTURE)):
-        console.print(f"{kind:8} {out / name}", soft_wrap=True)
+    for kind, file in (("table", FORECAST), ("report", REPORT), ("picture", PICTURE)):
+        console.print(f"{kind:8} {out / file}", soft_wrap=True)
 
 
 def _years(text: str) -> list[float]:

@@ -40,20 +40,32 @@ def test_rows_hold_the_features_hashes_and_both_volumes(study, tmp_path):
     assert not result.failed
 
 
-@pytest.mark.parametrize("radius_mm", [6.0, 12.0, 18.0])
-def test_log_volume_survives_the_networks_grid(radius_mm):
-    # A mask on one grid with the spacing of another would be wrong by ln(1.875^3) = 1.886. At one place a
-    # small ball may be off by 7 % (nearest neighbour on two lattices): take the mean of several.
+def changes_of_log_volume(radius_mm, n_places):
+    """Of one ball at many places, from its 1 mm label map to a network's 1.875 mm."""
     rng = np.random.default_rng(0)
     changes = []
-    for _ in range(6):
+    for _ in range(n_places):
         centre_mm = tuple(rng.uniform(-6, 6, 3))
         label, affine = nested_tumour(radius_mm, shape=(60, 57, 55), spacing_mm=1.0, centre_mm=centre_mm)
         native = extract_tumour_features(label, affine=affine).values["wt.log_volume"]
         moved_mm3 = resampled_volume_mm3(label, Grid(label.shape, affine), NetworkGrid(1.875, 48))
         changes.append(np.log(moved_mm3) - native)
-    assert abs(np.mean(changes)) < 0.05
-    assert np.abs(changes).max() < 0.12
+    return np.array(changes)
+
+
+# A mask on one grid with the spacing of another would be wrong by ln(1.875^3) = 1.886.
+@pytest.mark.parametrize("radius_mm", [10.0, 12.0, 18.0])
+def test_log_volume_survives_the_networks_grid_wherever_the_tumour_lies(radius_mm):
+    assert np.abs(changes_of_log_volume(radius_mm, 12)).max() < 0.05
+
+
+@pytest.mark.parametrize("radius_mm", [6.0, 8.0])
+def test_log_volume_of_a_small_tumour_survives_the_networks_grid_on_average(radius_mm):
+    # A ball of 3 to 4 voxels gains or loses some with its place on the lattice: nearest neighbour counts
+    # points, and no single place keeps within 0.05. The mean does, and none reaches the refusal at 20 %.
+    changes = changes_of_log_volume(radius_mm, 30)
+    assert abs(changes.mean()) < 0.05
+    assert np.abs(changes).max() < 0.2
 
 
 def test_unchanged_rows_are_kept_and_changed_ones_measured_again(study, tmp_path):
@@ -99,6 +111,7 @@ def test_failed_scans_are_listed_and_stop_nothing(study, tmp_path):
     assert [row["scan_id"] for row in result.table.rows] == ["p2-0"]
     assert "existing label map" in result.failed["p0-0"]
     assert "got [9]" in result.failed["p1-0"]
+    assert json.loads((tmp_path / "table.record.json").read_text())["failed"] == result.failed
 
 
 def test_empty_label_map_is_a_row_without_values(study, tmp_path):
@@ -156,7 +169,8 @@ def test_parquet_and_json_hold_the_same(study, tmp_path):
     assert one.settings == two.settings
     assert one.units == two.units
     np.testing.assert_equal([dict(row) for row in one.rows], [dict(row) for row in two.rows])
-    assert json.loads((tmp_path / "table.json").read_text())["n_scans"] == 3
+    record = json.loads((tmp_path / "table.record.json").read_text())
+    assert (record["n_scans"], record["sha256"]) == (3, sha256_of(tmp_path / "table.parquet"))
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table"])

@@ -107,6 +107,14 @@ def test_table_report_and_picture_appear_together(records, tmp_path, monkeypatch
         run_growth(source, out, [1.0])
 
 
+def test_visits_are_never_written_over(records, tmp_path):
+    source = write_visits(tmp_path / "forecast.csv", records)
+    before = source.read_bytes()
+    with pytest.raises(ValueError, match="another output folder"):
+        run_growth(source, tmp_path, [1.0], overwrite=True)
+    assert source.read_bytes() == before
+
+
 def test_model_that_cannot_be_fitted_is_listed(monkeypatch):
     monkeypatch.setattr(forecast, "COMPARED", [Model.PERSISTENCE, Model.GOMPERTZ])
     rng = np.random.default_rng(0)

@@ -115,7 +115,7 @@ def precompute_features(
 
     Args:
         study: Whose scans.
-        out: `.parquet` or `.json`; a JSON record with versions, settings and failures lies beside a Parquet.
+        out: `.parquet` or `.json`; a record with versions, settings, failures and warnings lies beside it.
         settings: How.
         progress: Called with the share of the scans done.
 
@@ -148,7 +148,7 @@ def precompute_features(
     result = _result([outcomes[scan.scan_id] for scan in study.scans], settings)
     if result.table.rows:
         write_table(result.table, out, overwrite=True)
-        _write_record(out, described, result)
+    _write_record(out, described, result)
     journal.unlink(missing_ok=True)
     return result
 
@@ -160,18 +160,25 @@ def _result(outcomes: list[_Outcome], settings: PrecomputeSettings) -> Precomput
     return Precomputed(table, sum(outcome.kept for outcome in outcomes), failed, _warnings(table))
 
 
+def record_path(out: Path) -> Path:
+    """Where the record of a table lies.
+
+    Args:
+        out: The table.
+    """
+    return out.with_suffix(".record.json")
+
+
 def _write_record(out: Path, described: Mapping[str, Any], result: Precomputed) -> None:
-    if out.suffix == ".json":
-        return
     record = {
         "schema_version": SCHEMA_VERSION,
         "settings": described,
         "n_scans": len(result.table.rows),
         "failed": result.failed,
         "warnings": result.warnings,
-        "sha256": sha256_of(out),
+        "sha256": sha256_of(out) if result.table.rows else None,
     }
-    write_sidecar(out.with_suffix(".json"), record, overwrite=True)
+    write_sidecar(record_path(out), record, overwrite=True)
 
 
 def _known_rows(out: Path, journal: Path, described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -241,6 +248,7 @@ def _outcome(task: _Task) -> _Outcome:
         "scan_id": task.scan.scan_id,
         "patient_id": task.scan.patient_id,
         "time_years": task.scan.time_years,
+        "licence": task.scan.licence,
         "label": str(task.scan.label),
         "sha256": sha256_of(task.label),
         "images_sha256": ",".join(sha256_of(path) for path in task.images),

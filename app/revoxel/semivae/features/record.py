@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Raised whenever a value of the same name would come out differently.
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION: Final = "1"
 
 #: Labels of BraTS: necrotic core 1, oedema 2, enhancing tumour 3.
 BRATS_REGIONS: Mapping[str, tuple[int, ...]] = {
@@ -126,7 +125,3 @@ class FeatureRecord:
     flags: frozenset[Flag]
     units: Mapping[str, str]
     schema_version: str = SCHEMA_VERSION
-
-    def defined(self) -> dict[str, float]:
-        """Values without the undefined ones."""
-        return {name: value for name, value in self.values.items() if not math.isnan(value)}

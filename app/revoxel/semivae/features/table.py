@@ -30,8 +30,9 @@ class FeatureTable:
     """Features of many scans, all of one schema and one set of settings.
 
     Attributes:
-        rows: `scan_id`, `patient_id`, `time_years`, `label`, `sha256`, `flags`, `present.<region>`, values.
-        settings: Fingerprint-free description of how they were measured.
+        rows: `scan_id`, `patient_id`, `time_years`, `licence`, `label`, `sha256`, `images_sha256`, `flags`,
+            `present.<region>`, values.
+        settings: How they were measured, as plain JSON.
         units: Unit by feature.
         schema_version: Of the definitions.
     """

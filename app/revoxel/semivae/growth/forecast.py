@@ -155,12 +155,10 @@ def run_growth(
 
     Raises:
         FileExistsError: If results exist and `overwrite` is false.
-        ValueError: If the CSV cannot be used.
+        ValueError: If the CSV cannot be used, or is one of the results.
         OSError: If the results cannot be written.
     """
-    if (out / REPORT).exists() and not overwrite:
-        msg = f"{out / REPORT} must not exist yet; pass --overwrite to replace it, or choose another output."
-        raise FileExistsError(msg)
+    _check_results(source, out, overwrite=overwrite)
     records = read_growth_csv(source)
     result = forecast_growth(records, ahead_years, model, progress)
     with all_or_nothing(out, REPORT) as folder:
@@ -168,6 +166,16 @@ def run_growth(
         draw_growth(result, folder / PICTURE)
         write_sidecar(folder / REPORT, _report(source, records, result))
     return result
+
+
+def _check_results(source: Path, out: Path, *, overwrite: bool) -> None:
+    for result in (out / REPORT, out / FORECAST, out / PICTURE):
+        if result.resolve() == source.resolve():
+            msg = f"output must not be the visits, got {result} for both; choose another output folder."
+            raise ValueError(msg)
+        if result.exists() and not overwrite:
+            msg = f"{result} must not exist yet; pass --overwrite to replace it, or choose another output."
+            raise FileExistsError(msg)
 
 
 def _write_forecasts(forecasts: Sequence[PatientForecast], path: Path) -> None:

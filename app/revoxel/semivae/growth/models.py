@@ -201,7 +201,7 @@ def _start(curve: Curve, records: Sequence[GrowthRecord]) -> Population:
 
 
 def _fit_persistence(records: Sequence[GrowthRecord]) -> FittedPersistence:
-    """Maximum likelihood of the changes between visits, variance 2 noise^2 + drift^2 dt each."""
+    """Likelihood of the changes between visits, taken as independent, of variance 2 noise^2 + drift^2 dt."""
     change = np.concatenate([np.diff(record.log_volumes) for record in records])
     years = np.concatenate([np.diff(record.times_years) for record in records])
 

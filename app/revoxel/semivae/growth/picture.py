@@ -39,7 +39,7 @@ def draw_growth(result: GrowthResult, path: Path) -> Path:
     """
     figure = Figure(figsize=(11, 8), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=(2, 1.1))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(2, 1.1)).flat
     picked = _picked(result.forecasts)
     axes = above.subplots(-(-len(picked) // _N_COLUMNS), min(len(picked), _N_COLUMNS), squeeze=False)
     for axis in axes.flat[len(picked) :]:
