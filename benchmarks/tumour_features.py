@@ -3,8 +3,8 @@
     python benchmarks/tumour_features.py [--quick]
 
 Bargain: 15 s on 2 cores (--quick: 3 s). Expect a ratio above 2 and 1,000 masks of 128^3 in under 2 minutes;
-arrays in memory, so reading and hashing of files come on top. The uncropped procedure takes volume and centroid
-of each region and mesh surface and hull of two, as the label map lies.
+arrays in memory: reading and hashing files come on top. The uncropped procedure takes volume and centroid of
+each region, mesh surface and hull of two, as the label map lies.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Tumour features against hand calculations; every number is derived where it stands."""
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -7,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 
+from revoxel.core.geometry import Grid
 from revoxel.semivae.features.extract import bounding_box, extract_tumour_features
 from revoxel.semivae.features.record import FeatureSettings, Flag, Mesh, Origin
+from revoxel.semivae.features.resampled import NetworkGrid, resampled_volume_mm3
 
 ONE = FeatureSettings(regions={"wt": (1,)}, shape_regions=("wt",))
 MM = (1.0, 1.0, 1.0)
@@ -197,6 +200,18 @@ def test_axes_may_be_stored_in_any_order_and_direction(order, flips, seed):
         for name, value in first.values.items():
             loose = any(word in name for word in ("surface", "sphericity", "solidity"))
             np.testing.assert_allclose(second.values[name], value, rtol=0.02 if loose else 1e-9, atol=1e-9)
+
+
+def test_real_glioma_has_the_volume_of_its_voxels(data_path):
+    image = nibabel.load(data_path("mri/brats_gli_00001/seg_brats23_1.nii.gz"))
+    label = np.asarray(image.dataobj)
+    record = extract_tumour_features(label, affine=image.affine)
+    _, n_necrotic, n_oedema, n_enhancing = np.bincount(label.astype(int).ravel(), minlength=4)
+    found = [record.values[f"{region}.volume_mm3"] for region in ("ncr", "ed", "et", "wt")]
+    assert found == pytest.approx([n_necrotic, n_oedema, n_enhancing, np.count_nonzero(label)])
+    assert 0.5 < record.values["wt.sphericity"] < record.values["tc.sphericity"] < 1
+    moved_mm3 = resampled_volume_mm3(label, Grid(label.shape, image.affine), NetworkGrid())
+    assert np.log(moved_mm3) == pytest.approx(record.values["wt.log_volume"], abs=0.05)
 
 
 def test_world_origin_gives_scanner_coordinates():

@@ -56,6 +56,7 @@ def test_verdict_recommends_only_what_beats_persistence():
     persistence = held(Model.PERSISTENCE, 0.5)
     better = judge({Model.PERSISTENCE: persistence, Model.GOMPERTZ: held(Model.GOMPERTZ, 0.0)})
     assert better.recommended is Model.GOMPERTZ
+    assert "intervals held 100%" in better.sentence
     worse = judge({Model.PERSISTENCE: persistence, Model.GOMPERTZ: held(Model.GOMPERTZ, 2.0)})
     assert worse.recommended is Model.PERSISTENCE
     chance = judge({Model.PERSISTENCE: persistence, Model.LINEAR: held(Model.LINEAR, 0.49 + 0.4 * wobble)})

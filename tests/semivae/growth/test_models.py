@@ -109,6 +109,18 @@ def test_intervals_cover_what_they_promise_for_patients_not_fitted_on(gompertz):
     assert 0.92 <= np.mean(inside) <= 0.98
 
 
+def test_intervals_of_a_small_cohort_are_only_somewhat_too_narrow():
+    # Variances of 25 patients with 4 visits are plugged in as if they were known: about 0.89, not 0.95.
+    inside = []
+    for seed in range(4):
+        few = simulate_cohort(CohortSettings(n_patients=25, n_visits=4, seed=seed))
+        fitted = fit_population(Model.GOMPERTZ, few.records)
+        for record in simulate_cohort(CohortSettings(n_patients=100, n_visits=4, seed=seed + 100)).records:
+            low, high = np.percentile(fitted.draws(record.first(3), record.times_years[-1:]), (2.5, 97.5))
+            inside.append(low <= record.log_volumes[-1] <= high)
+    assert 0.84 <= np.mean(inside) <= 0.98
+
+
 def test_reduced_gompertz_finds_the_one_capacity():
     cohort = simulate_cohort(CohortSettings(n_patients=60, one_capacity=True, seed=1))
     fitted = fit_population(Model.REDUCED_GOMPERTZ, cohort.records)

@@ -121,7 +121,10 @@ def judge(held_out: Mapping[Model, HeldOut]) -> Verdict:
     )
     numbers = f"CRPS {gain:+.3f} [{low:+.3f}, {high:+.3f}] against persistence"
     if high < 0:
-        return Verdict(best, best, beats_persistence=True, sentence=f"{best} forecasts best: {numbers}")
+        held = f"its 95 % intervals held {held_out[best].scores.coverage:.0%}"
+        return Verdict(
+            best, best, beats_persistence=True, sentence=f"{best} forecasts best: {numbers}; {held}"
+        )
     words = (
         f"{best} has the lowest CRPS but does not beat persistence beyond chance ({numbers}): use persistence"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from revoxel.core.report import OKABE_ITO
 from revoxel.core.volumes import atomic_path
@@ -85,6 +86,8 @@ def _draw_patient(axis: Axes, one: PatientForecast) -> None:
         label="visits",
     )
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(LogFormatter())
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     axis.set_title(record.patient_id, fontsize=9)
     axis.tick_params(which="both", labelsize=7)
 
