@@ -11,7 +11,7 @@ export MKL_NUM_THREADS ?= $(THREADS)
 export OMP_WAIT_POLICY ?= PASSIVE
 export MPLBACKEND ?= Agg
 
-.PHONY: install demo demo-asl test lint bench label label-test docs clean
+.PHONY: install demo demo-asl demo-ct test lint bench label label-test docs clean
 
 install: $(READY)
 
@@ -30,6 +30,13 @@ demo-asl: $(READY)
 	$(BIN)/revoxel asl simulate -o out/demo-asl/bids
 	$(BIN)/revoxel asl quantify out/demo-asl/bids -o out/demo-asl --method auto
 
+demo-ct: $(READY)
+	rm -rf out/demo-ct
+	$(BIN)/revoxel ct simulate -o out/demo-ct/chests --patients 2 --size 128 --spacing-mm 1.5
+	$(BIN)/revoxel ct prepare out/demo-ct/chests -o out/demo-ct/set --spacing-mm 1.5
+	$(BIN)/revoxel ct refine out/demo-ct/set/coarse/chest-00.nii.gz -o out/demo-ct --truth out/demo-ct/set/fine/chest-00.nii.gz
+	$(BIN)/revoxel ct evaluate --data out/demo-ct/set --refinement-checkpoint ct_upsampler_64_256 --num-patients 1 -o out/demo-ct/scores
+
 test: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist worksteal --cov --cov-report=term
 
@@ -41,7 +48,7 @@ lint: $(READY)
 	$(BIN)/revoxel bundles check
 
 # Benchmarks that need no data; the others take arguments, and their docstrings show the command.
-BENCHMARKS ?= $(addprefix benchmarks/,gate_inference.py ssim.py)
+BENCHMARKS ?= $(addprefix benchmarks/,gate_inference.py ssim.py xray.py ct_upsampling.py)
 
 bench: $(READY)
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done

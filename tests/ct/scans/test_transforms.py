@@ -70,6 +70,15 @@ def test_noisy_air_is_measured_and_flat_padding_is_not():
     assert inside[7:].mean() > 0.999
 
 
+@pytest.mark.parametrize("n_planes", [1, 2, 3])
+def test_padded_planes_at_a_face_are_not_measured_however_few(n_planes):
+    hu = np.random.default_rng(0).normal(40, 10, (12, 12, 12)).astype(np.float32)
+    hu[:, -n_planes:] = PADDING_HU
+    inside = measured(hu)
+    assert not inside[:, -n_planes:].any()
+    assert inside[:, :-n_planes].all()
+
+
 @pytest.mark.parametrize("turned_deg", [0, 9])
 @pytest.mark.parametrize("size", [None, 64])
 def test_sphere_stays_where_it_is_to_a_tenth_of_a_fine_voxel(tmp_path, turned_deg, size):

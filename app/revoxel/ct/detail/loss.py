@@ -6,23 +6,23 @@ Consistency asks for the coarse volume at low resolution only: what is added in 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from monai.networks.layers import apply_filter
-from torch import nn
 
 from revoxel.core.one_line import one_line_errors
 from revoxel.ct.consistency import block_mean
 from revoxel.ct.detail.gate import radial_frequency
+from revoxel.ct.learning.named_loss import LossWeights, NamedLoss, psnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Preset = Literal["seed"]
 #: The source weighs local means and standard deviations under the name perceptual.
@@ -35,7 +35,7 @@ _VARIANCE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class DetailLossWeights:
+class DetailLossWeights(LossWeights):
     """Weights of the parts; a part of weight 0 is not computed.
 
     Args:
@@ -44,10 +44,6 @@ class DetailLossWeights:
         gradient: Difference of the Laplacians.
         local_statistics: Difference of local means and standard deviations; the source called it perceptual.
         consistency: Difference from the coarse volume after a mean over 4^3 voxels.
-        perceptual: Difference of a trained network's features.
-
-    Raises:
-        ValueError: If a weight is negative.
     """
 
     l1: float = 0.0
@@ -55,34 +51,9 @@ class DetailLossWeights:
     gradient: float = 0.0
     local_statistics: float = 0.0
     consistency: float = 0.0
-    perceptual: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse what would reward errors."""
-        negative = {name: value for name, value in asdict(self).items() if not value >= 0}
-        if negative:
-            msg = f"weights of the loss must be >= 0, got {negative}; correct the configuration."
-            raise ValueError(msg)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, float]) -> DetailLossWeights:
-        """Read a configuration.
-
-        Args:
-            values: By the names of the arguments.
-
-        Raises:
-            ValueError: If a name is unknown or a weight negative.
-        """
-        known = [item.name for item in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            msg = f"loss must have weights among {', '.join(known)}, got unknown {unknown}; correct it."
-            raise ValueError(msg)
-        return cls(**values)
 
 
-class DetailLoss(nn.Module):
+class DetailLoss(NamedLoss):
     """Loss of refined volumes; its parts, and the PSNR before and after, are kept in `last`.
 
     Args:
@@ -101,19 +72,7 @@ class DetailLoss(nn.Module):
         preset: Preset = "seed",
         features: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        if preset not in PRESETS:
-            msg = f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; correct the configuration."
-            raise ValueError(msg)
-        self.weights = DetailLossWeights.from_mapping(PRESETS[preset] | dict(weights or {}))
-        if self.weights.perceptual and features is None:
-            msg = (
-                f"perceptual must be 0 without a trained network, got {self.weights.perceptual:g}; "
-                "give the file of its weights, or use local_statistics."
-            )
-            raise ValueError(msg)
-        self.features = None if features is None else features.requires_grad_(False)
-        self.last: dict[str, Tensor] = {}
+        super().__init__(DetailLossWeights.from_preset(PRESETS, preset, weights), features)
 
     def forward(self, pred: Tensor, label: Tensor) -> Tensor:
         """Compare a refined volume with the truth.
@@ -136,16 +95,12 @@ class DetailLoss(nn.Module):
             )
             raise ValueError(msg)
         with torch.autocast(pred.device.type, enabled=False):
-            truth, coarse = label.float().split(1, dim=1)
-            parts = self._parts(pred.float(), truth, coarse)
-            weights = asdict(self.weights)
-            total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-            shown = {"refined_psnr_db": _psnr(pred, truth), "coarse_psnr_db": _psnr(coarse, truth)}
-        self.last = {name: part.detach() for name, part in {**parts, **shown, "total": total}.items()}
-        return total
+            pred, (truth, coarse) = pred.float(), label.float().split(1, dim=1)
+            shown = {"refined_psnr_db": psnr_db(pred, truth), "coarse_psnr_db": psnr_db(coarse, truth)}
+            return self.weighted(self._parts(pred, truth, coarse), shown)
 
-    def _parts(self, pred: Tensor, truth: Tensor, coarse: Tensor) -> dict[str, Tensor]:
-        parts: dict[str, Callable[[], Tensor]] = {
+    def _parts(self, pred: Tensor, truth: Tensor, coarse: Tensor) -> dict[str, Callable[[], Tensor]]:
+        return {
             "l1": lambda: (pred - truth).abs().mean(),
             "frequency": lambda: frequency_loss(pred, truth),
             "gradient": lambda: (laplacian(pred) - laplacian(truth)).abs().mean(),
@@ -153,12 +108,6 @@ class DetailLoss(nn.Module):
             "consistency": lambda: (block_mean(pred, _LOW_PASS) - block_mean(coarse, _LOW_PASS)).abs().mean(),
             "perceptual": lambda: (self._features(pred) - self._features(truth)).abs().mean(),
         }
-        computed = {name: parts[name]() for name, weight in asdict(self.weights).items() if weight}
-        wrong = [name for name, part in computed.items() if not torch.isfinite(part)]
-        if wrong:
-            msg = f"parts of the loss must be finite, got wrong {', '.join(wrong)}; lower the learning rate."
-            raise FloatingPointError(msg)
-        return computed
 
     def _features(self, volume: Tensor) -> Tensor:
         features: Tensor = self.features(volume)  # type: ignore[misc]
@@ -215,11 +164,6 @@ def _statistics(volume: Tensor, side: int) -> tuple[Tensor, Tensor]:
     variance = F.avg_pool3d(volume**2, side, stride=side // 2) - mean**2
     # The slope of a square root at 0 is infinite, and air has no variance.
     return mean, variance.clamp_min(_VARIANCE_FLOOR).sqrt()
-
-
-def _psnr(volume: Tensor, truth: Tensor) -> Tensor:
-    """Over the width of the HU window, which is 1 here."""
-    return -10 * (volume.float() - truth).square().mean().clamp_min(1e-12).log10()
 
 
 def configured_loss(

@@ -47,12 +47,17 @@ def measured(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
         hu: `(x, y, z)` as read.
 
     Returns:
-        False below -1024 HU, and where -1024 fills a whole neighbourhood, as padding does and noise does not.
+        False below -1024 HU, where -1024 fills a whole neighbourhood, as padding does and noise does not, and
+        in planes at the faces that hold nothing else.
     """
     padding = hu <= PADDING_HU
-    if padding.any():
-        padding = (hu < PADDING_HU) | ndimage.binary_opening(padding, _NEIGHBOURHOOD)
-    return ~padding
+    if not padding.any() or padding.all():
+        return ~padding
+    inside = ~((hu < PADDING_HU) | ndimage.binary_opening(padding, _NEIGHBOURHOOD))
+    box = ndimage.find_objects((~padding).view(np.int8))[0]
+    result = np.zeros_like(inside)
+    result[box] = inside[box]
+    return result
 
 
 class LoadCTd(MapTransform):

@@ -6,20 +6,20 @@ half and quarter resolution.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from monai.transforms import SobelGradients
-from torch import nn
 
 from revoxel.core.ssim import mean_ssim
 from revoxel.ct.consistency import block_mean, upsample_trilinear
+from revoxel.ct.learning.named_loss import LossWeights, NamedLoss, psnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Preset = Literal["default", "seed"]
 PRESETS: dict[str, dict[str, float]] = {
@@ -30,54 +30,25 @@ _QUARTER = 4
 
 
 @dataclass(frozen=True)
-class UpsamplerLossWeights:
+class UpsamplerLossWeights(LossWeights):
     """Weights of the parts; a part of weight 0 is not computed.
 
     Args:
         l1: mean absolute difference.
         l2: mean squared difference, which a low RMSE asks for.
         ssim: one minus the structural similarity.
-        perceptual: difference of a trained network's features.
         edge: difference of Sobel gradients.
         multiscale: differences at half and at quarter resolution.
-
-    Raises:
-        ValueError: If a weight is negative.
     """
 
     l1: float = 0.0
     l2: float = 0.0
     ssim: float = 0.0
-    perceptual: float = 0.0
     edge: float = 0.0
     multiscale: float = 0.0
 
-    def __post_init__(self) -> None:
-        """Refuse what would reward errors."""
-        negative = {name: value for name, value in asdict(self).items() if not value >= 0}
-        if negative:
-            msg = f"weights of the loss must be >= 0, got {negative}; correct the configuration."
-            raise ValueError(msg)
 
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, float]) -> UpsamplerLossWeights:
-        """Read a configuration.
-
-        Args:
-            values: by the names of the arguments.
-
-        Raises:
-            ValueError: If a name is unknown or a weight negative.
-        """
-        known = [item.name for item in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            msg = f"loss must have weights among {', '.join(known)}, got unknown {unknown}; correct it."
-            raise ValueError(msg)
-        return cls(**values)
-
-
-class UpsamplerLoss(nn.Module):
+class UpsamplerLoss(NamedLoss):
     """Loss of upsampled volumes; its parts, and the PSNR before and after, are kept in `last`.
 
     Args:
@@ -96,21 +67,9 @@ class UpsamplerLoss(nn.Module):
         preset: Preset = "default",
         features: nn.Module | None = None,
     ) -> None:
-        super().__init__()
-        if preset not in PRESETS:
-            msg = f"preset must be one of {', '.join(PRESETS)}, got {preset!r}; correct the configuration."
-            raise ValueError(msg)
-        given = {name: weight for name, weight in (weights or {}).items() if weight is not None}
-        self.weights = UpsamplerLossWeights.from_mapping(PRESETS[preset] | given)
-        if self.weights.perceptual and features is None:
-            msg = (
-                f"perceptual must be 0 without a trained network, got {self.weights.perceptual:g}; "
-                "give perceptual_weights_path, or set perceptual to 0."
-            )
-            raise ValueError(msg)
-        self.features = None if features is None else features.eval().requires_grad_(False)
+        features = None if features is None else features.eval()
+        super().__init__(UpsamplerLossWeights.from_preset(PRESETS, preset, weights), features)
         self.sobel = SobelGradients(kernel_size=3)
-        self.last: dict[str, Tensor] = {}
 
     def forward(self, output: Mapping[str, Tensor], label: Tensor) -> Tensor:
         """Compare an upsampled volume with the truth.
@@ -133,15 +92,10 @@ class UpsamplerLoss(nn.Module):
             raise ValueError(msg)
         with torch.autocast(pred.device.type, enabled=False):
             pred, label = pred.float(), label.float()
-            parts = self._parts(pred, output.get("x2"), label)
-            weights = asdict(self.weights)
-            total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-            shown = _psnrs(pred.detach(), label)
-        self.last = {name: part.detach() for name, part in {**parts, **shown, "total": total}.items()}
-        return total
+            return self.weighted(self._parts(pred, output.get("x2"), label), _psnrs(pred, label))
 
-    def _parts(self, pred: Tensor, between: Tensor | None, label: Tensor) -> dict[str, Tensor]:
-        parts: dict[str, Callable[[], Tensor]] = {
+    def _parts(self, pred: Tensor, between: Tensor | None, label: Tensor) -> dict[str, Callable[[], Tensor]]:
+        return {
             "l1": lambda: (pred - label).abs().mean(),
             "l2": lambda: (pred - label).square().mean(),
             "ssim": lambda: 1 - mean_ssim(pred, label),
@@ -149,12 +103,6 @@ class UpsamplerLoss(nn.Module):
             "edge": lambda: (self.sobel(pred[:, 0]) - self.sobel(label[:, 0])).abs().mean(),
             "multiscale": lambda: _multiscale(pred, between, label),
         }
-        computed = {name: parts[name]() for name, weight in asdict(self.weights).items() if weight}
-        wrong = [name for name, part in computed.items() if not torch.isfinite(part)]
-        if wrong:
-            msg = f"parts of the loss must be finite, got wrong {', '.join(wrong)}; lower the learning rate."
-            raise FloatingPointError(msg)
-        return computed
 
     def _feature_difference(self, pred: Tensor, label: Tensor) -> Tensor:
         ours, wanted = (self.features(volume) for volume in (pred, label))  # type: ignore[misc]
@@ -172,8 +120,4 @@ def _multiscale(pred: Tensor, between: Tensor | None, label: Tensor) -> Tensor:
 def _psnrs(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
     """Of the upsampled block means and of the prediction, over the width of the window, which is 1."""
     trilinear = upsample_trilinear(block_mean(label, _QUARTER), _QUARTER)
-    return {"coarse_psnr_db": _psnr(trilinear, label), "refined_psnr_db": _psnr(pred, label)}
-
-
-def _psnr(volume: Tensor, label: Tensor) -> Tensor:
-    return -10 * (volume - label).square().mean().clamp_min(1e-12).log10()
+    return {"coarse_psnr_db": psnr_db(trilinear, label), "refined_psnr_db": psnr_db(pred, label)}
