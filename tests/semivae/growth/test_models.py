@@ -23,6 +23,7 @@ def cohort():
 
 @pytest.fixture(scope="module")
 def gompertz(cohort):
+    pytest.importorskip("statsmodels")
     return fit_population(Model.GOMPERTZ, cohort.records)
 
 
@@ -110,6 +111,7 @@ def test_intervals_cover_what_they_promise_for_patients_not_fitted_on(gompertz):
 
 
 def test_intervals_of_a_small_cohort_are_only_somewhat_too_narrow():
+    pytest.importorskip("statsmodels")
     # Variances of 25 patients with 4 visits are plugged in as if they were known: about 0.89, not 0.95.
     inside = []
     for seed in range(4):
@@ -122,6 +124,7 @@ def test_intervals_of_a_small_cohort_are_only_somewhat_too_narrow():
 
 
 def test_reduced_gompertz_finds_the_one_capacity():
+    pytest.importorskip("statsmodels")
     cohort = simulate_cohort(CohortSettings(n_patients=60, one_capacity=True, seed=1))
     fitted = fit_population(Model.REDUCED_GOMPERTZ, cohort.records)
     alpha, capacity_mm3 = population_medians(fitted.population)
