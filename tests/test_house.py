@@ -86,7 +86,8 @@ def declared_imports() -> set[str]:
 
 def optional_imports() -> set[str]:
     """What extras bring: imported inside functions only."""
-    lines = PROJECT["optional-dependencies"]["cohort"]
+    extras = PROJECT["optional-dependencies"]
+    lines = extras["cohort"] + extras["growth"]
     return {IMPORT_NAMES.get(name, name) for name in (re.split(r"[<>=\[ ]", line)[0] for line in lines)}
 
 

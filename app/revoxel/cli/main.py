@@ -47,6 +47,7 @@ VERBS = (
     Verb("bundles", MODELS, "Build, check and list the MONAI bundles."),
     Verb("asl", SYSTEMS, "Perfusion: control/label pairs in, CBF and ATT maps out."),
     Verb("ct", SYSTEMS, "CT refinement: coarse CT in, finer or sharper CT out, in HU."),
+    Verb("semivae", SYSTEMS, "Tumours in numbers: features of label maps, growth forecasts."),
 )
 
 EPILOG = """

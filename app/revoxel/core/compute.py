@@ -56,10 +56,15 @@ def set_threads(n_threads: int | None = None) -> int:
         msg = f"threads must be at least 1, got {n_threads}; leave --threads out to use every core."
         raise ValueError(msg)
     if n_threads is None and "OMP_NUM_THREADS" not in os.environ:
-        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        n_threads = n_cores()
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     return torch.get_num_threads()
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_seed(seed: int) -> None:

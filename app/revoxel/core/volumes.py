@@ -95,11 +95,12 @@ def volume_sidecar(path: Path) -> Path:
     return path.with_name(f"{volume_stem(path)}.json")
 
 
-def read_volume(path: Path | str) -> Volume:
+def read_volume(path: Path | str, *, allow_constant: bool = False) -> Volume:
     """Read one 3D volume.
 
     Args:
         path: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha` or `.mhd` file, or a folder with one DICOM series.
+        allow_constant: Accept a volume of one value, such as an empty label map.
 
     Returns:
         Finite, not constant volume with its grid, stated slice thickness and notes.
@@ -113,7 +114,7 @@ def read_volume(path: Path | str) -> Volume:
         msg = f"{path} must be an existing file or DICOM folder, got nothing there; check the path."
         raise FileNotFoundError(msg)
     if path.is_dir():
-        return _read_dicom(path)
+        return _read_dicom(path, allow_constant=allow_constant)
     name = path.name.lower()
     if not name.endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES)):
         known = ", ".join((*NIFTI_SUFFIXES, *ITK_SUFFIXES))
@@ -127,7 +128,8 @@ def read_volume(path: Path | str) -> Volume:
     data, affine, notes = _read_nifti(path) if name.endswith(NIFTI_SUFFIXES) else _read_itk(path)
     grid = _grid_of(path, data, affine)
     thickness_mm, sidecar_notes = _read_bids(path, grid)
-    return Volume(_checked(path, data), grid, path, thickness_mm, (*notes, *sidecar_notes))
+    values = _checked(path, data, allow_constant=allow_constant)
+    return Volume(values, grid, path, thickness_mm, (*notes, *sidecar_notes))
 
 
 def write_volume(
@@ -296,13 +298,14 @@ def _read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], lis
     return array.T.astype(np.float32, order="C"), _LPS_TO_RAS @ affine, []
 
 
-def _read_dicom(folder: Path) -> Volume:
+def _read_dicom(folder: Path, *, allow_constant: bool) -> Volume:
     from revoxel.core.dicom import find_series, read_pixels
 
     series = find_series(folder)
     data = read_pixels(series)
     grid = _grid_of(folder, data, _LPS_TO_RAS @ series.affine_lps)
-    return Volume(_checked(folder, data), grid, folder, series.thickness_mm, series.notes)
+    values = _checked(folder, data, allow_constant=allow_constant)
+    return Volume(values, grid, folder, series.thickness_mm, series.notes)
 
 
 def _read_bids(path: Path, grid: Grid) -> tuple[float | None, list[str]]:
@@ -341,12 +344,12 @@ def _grid_of(path: Path, data: NDArray[np.float32], affine: NDArray[np.float64])
         raise ValueError(msg) from error
 
 
-def _checked(path: Path, data: NDArray[np.float32]) -> NDArray[np.float32]:
+def _checked(path: Path, data: NDArray[np.float32], *, allow_constant: bool) -> NDArray[np.float32]:
     n_bad = data.size - int(np.isfinite(data).sum())
     if n_bad:
         msg = f"{path} must be finite, got {n_bad} NaN or infinite voxels; replace them before use."
         raise ValueError(msg)
-    if data.min() == data.max():
+    if data.min() == data.max() and not allow_constant:
         msg = f"{path} must show something, got the constant {data.flat[0]:g}; give an image with contrast."
         raise ValueError(msg)
     return np.ascontiguousarray(data)

@@ -1,0 +1,24 @@
+"""`revoxel semivae`: tumour features and growth; one verb per module `revoxel.cli.semivae_<verb>`.
+
+A verb is a plain typed function with heavy imports inside; it registers itself by an import and a line below.
+"""
+
+import typer
+
+from revoxel.cli.semivae_features import features
+from revoxel.cli.semivae_fit_normalizer import fit_normalizer
+from revoxel.cli.semivae_growth import growth
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Tumours in numbers: features of label maps, their normalisation, growth forecasts.",
+)
+app.command()(features)
+app.command("fit-normalizer")(fit_normalizer)
+app.command()(growth)
+
+
+@app.callback()
+def semivae() -> None:
+    """Tumours in numbers: features of label maps, their normalisation, growth forecasts."""

@@ -1,0 +1,1 @@
+"""What a tumour's label map says in numbers: volume, place, shape; tables and normalisation of them."""

@@ -1,0 +1,1 @@
+"""Growth of tumours over years: population models on log volume, forecasts with intervals, their scores."""

@@ -1,0 +1,135 @@
+"""The study file of SemiVAE: whose scans, when they were made, where label maps lie, who is in which fold.
+
+One JSON file, schema 1; paths are relative to its folder (absolute ones are taken as they are)::
+
+    {
+      "schema": 1,
+      "scans": [
+        {"scan_id": "p1-2019", "patient_id": "p1", "time_years": 0.0, "label": "p1/2019-seg.nii.gz",
+         "images": {"t1c": "p1/2019-t1c.nii.gz"}, "licence": "CC BY 4.0"}
+      ],
+      "folds": [{"name": "fold0", "train": ["p1"], "val": ["p2"], "test": ["p3"]}]
+    }
+
+Optional: `time_years` (0), `images`, `licence`, `folds`. Folds list patients, so that all visits of a patient
+are on one side of every split.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from revoxel.core.manifest import FileName, Fold
+from revoxel.core.pulses import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TumourScan(_Strict):
+    """One visit of one patient."""
+
+    scan_id: FileName
+    patient_id: Annotated[str, Field(min_length=1)]
+    time_years: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    label: Path
+    images: dict[Pulse, Path] = Field(default_factory=dict)
+    licence: str = "not stated"
+
+
+class TumourStudy(_Strict):
+    """A validated study; `folder` is where it was read from."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    scans: Annotated[list[TumourScan], Field(min_length=1)]
+    folds: list[Fold] = Field(default_factory=list)
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [scan.scan_id for scan in self.scans] + [f"fold {fold.name}" for fold in self.folds]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"names must be distinct, got {twice} more than once; rename one"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _patients_apart(self) -> Self:
+        owners: dict[Path, str] = {}
+        for scan in self.scans:
+            for path in (scan.label, *scan.images.values()):
+                patient = owners.setdefault(path, scan.patient_id)
+                if patient != scan.patient_id:
+                    msg = f"scan {scan.scan_id} must belong to one patient, got {path} for {patient!r} and "
+                    msg += f"{scan.patient_id!r}; folds would mix them: correct patient_id"
+                    raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _folds_name_patients(self) -> Self:
+        known = {scan.patient_id for scan in self.scans}
+        for fold in self.folds:
+            missing = sorted({*fold.train, *fold.val, *fold.test} - known)
+            if missing:
+                msg = (
+                    f"fold {fold.name} must name patients of scans, got {missing}; known are {sorted(known)}"
+                )
+                raise ValueError(msg)
+        return self
+
+    def resolve(self, path: Path) -> Path:
+        """Absolute place of a path written in this study."""
+        return (self.folder / path).resolve()
+
+    def fold(self, name: str) -> Fold:
+        """The fold of that name.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        for fold in self.folds:
+            if fold.name == name:
+                return fold
+        names = [fold.name for fold in self.folds]
+        msg = f"fold must be one of {names}, got {name!r}; choose one or write folds into the study."
+        raise ValueError(msg)
+
+    def scans_of(self, patients: Iterable[str]) -> list[TumourScan]:
+        """All visits of these patients, in the study's order."""
+        wanted = set(patients)
+        return [scan for scan in self.scans if scan.patient_id in wanted]
+
+
+def read_study(path: Path | str) -> TumourStudy:
+    """Read and check a study file.
+
+    Args:
+        path: JSON file.
+
+    Returns:
+        The study; its paths are relative to the file's folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no study; the message is one line that names file and row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path} must be an existing study file, got nothing there; check the path."
+        raise FileNotFoundError(msg)
+    try:
+        study = TumourStudy.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "study"
+        msg = f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}; correct the study (schema 1)."
+        raise ValueError(msg) from error
+    return study.model_copy(update={"folder": path.parent})
