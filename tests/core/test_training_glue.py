@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from revoxel.core import schedule
 from revoxel.core.adoption import share_names
@@ -56,6 +56,19 @@ def test_budget_ends_a_training_and_lowers_the_rate(monkeypatch):
     other = Budget(optimizer, evaluator, seconds=50)
     other.load_state_dict(budget.state_dict())
     assert other.spent_s == budget.spent_s >= 50
+
+
+def test_a_budget_that_is_spent_trains_no_further():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    steps, epochs = [], []
+    engine = Engine(lambda *batch: steps.append(batch))
+    engine.state.device = "cpu"
+    budget = Budget(optimizer, SimpleNamespace(), seconds=5)
+    budget.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochs.append(engine.state.epoch))
+    budget.load_state_dict({"spent_s": 5.5})
+    engine.run([0] * 10, max_epochs=3)
+    assert (steps, epochs) == ([], [])
 
 
 def test_without_a_budget_the_rate_follows_the_epochs():

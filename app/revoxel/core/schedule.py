@@ -38,6 +38,7 @@ class Budget:
     def attach(self, engine: Engine) -> None:
         """Steer this trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._keep_finished)
         engine.add_event_handler(Events.ITERATION_STARTED, self._steer)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
@@ -50,6 +51,11 @@ class Budget:
 
     def _start(self, engine: Engine) -> None:
         self._mark_s = self._clock(engine)
+
+    def _keep_finished(self, engine: Engine) -> None:
+        """A run that is continued after its end stays as it is."""
+        if self.seconds and self.spent_s >= self.seconds:
+            engine.terminate()
 
     def _steer(self, engine: Engine) -> None:
         now = self._clock(engine)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel
 from nibabel.filebasedimages import ImageFileError
+from pydicom import dcmread
 
+from revoxel.core.dicom import find_series
 from revoxel.core.done_before import as_plain, refuse_other_results, why_not_done
 from revoxel.core.provenance import sha256_of
 from revoxel.core.volumes import NIFTI_SUFFIXES, volume_stem
@@ -115,26 +117,40 @@ def _views_beside(scan: Path) -> ViewFiles | None:
 
 
 def expected_size(plan: RefinePlan, settings: RefineSettings) -> dict[str, str]:
-    """How large the result will be, from the header of a file; nothing is known of a DICOM folder.
+    """How large the result will be, from the headers of a NIfTI file or a DICOM series.
 
     Args:
         plan: Of the refinement.
         settings: The same settings.
 
     Returns:
-        Facts for people; empty if the header does not tell.
+        Facts for people; empty if the headers do not tell.
 
     Raises:
         ValueError: If the memory is too small.
     """
-    if plan.scan.is_dir() or not plan.scan.name.endswith(NIFTI_SUFFIXES):
+    shape = _shape_of(plan.scan)
+    if shape is None:
         return {}
-    try:
-        x, y, z = nibabel.load(plan.scan).shape[:3]
-    except (OSError, ValueError, ImageFileError):
-        return {}
+    x, y, z = shape
     n_slabs = len(list(slabs((x, y, z), FACTOR, settings.memory_gb)))
+    n_bytes = 2 * FACTOR**3 * x * y * z
     return {
         "voxels": f"{x} x {y} x {z} to {FACTOR * x} x {FACTOR * y} x {FACTOR * z}",
+        "file": f"{n_bytes / 1e9:.2f} GB before compression",
         "slabs": f"{n_slabs} within {settings.memory_gb:g} GB",
     }
+
+
+def _shape_of(scan: Path) -> tuple[int, int, int] | None:
+    try:
+        if scan.is_dir():
+            files = find_series(scan).files
+            header = dcmread(files[0], stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            return int(header.Columns), int(header.Rows), len(files)
+        if scan.name.endswith(NIFTI_SUFFIXES):
+            x, y, z = nibabel.load(scan).shape[:3]
+            return x, y, z
+    except (OSError, ValueError, AttributeError, ImageFileError):
+        return None
+    return None
