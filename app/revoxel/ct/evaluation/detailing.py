@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from revoxel.core.geometry import Grid
 from revoxel.ct.detail.evaluation import tiles
 from revoxel.ct.detail.inference import refine_detail
 from revoxel.ct.evaluation.baselines import constant, unsharp
@@ -88,7 +89,7 @@ class DetailTable:
             msg += "prepare it with a smaller spacing."
             raise ValueError(msg)
         chosen = np.unique(np.linspace(0, len(found) - 1, _MOST_CUBES).round().astype(int))
-        return [self._cube(case, truth[found[index]]) for index in chosen]
+        return [self._cube(case, found[index]) for index in chosen]
 
     def views(self, truth_hu: Volume) -> Tensor:
         """X-rays of a cube, `(1, 2, 1, row, column)` in nepers.
@@ -129,11 +130,22 @@ class DetailTable:
             self._foreign[patient] = None if cube is None else self.views(cube.truth_hu)
         return self._foreign[patient]
 
-    def _cube(self, case: CtCase, truth: Volume) -> CtCase:
-        window = self.refiner.scene.window
+    def _cube(self, case: CtCase, place: tuple[slice, ...]) -> CtCase:
+        window, truth = self.refiner.scene.window, case.truth_hu[place]
+        affine = case.grid.affine.copy()
+        affine[:3, 3] = case.grid.world([side.start for side in place])
+        grid = Grid(truth.shape, affine)
         coarse = self.base.coarse(self.views(truth), window.normalise(as_tensor(truth)))
         mask = whole_blocks(truth > PADDING_HU, LOW_PASS_FACTOR)
-        return replace(case, truth_hu=truth, coarse_hu=as_volume(window.restore(coarse)), mask=mask, factor=1)
+        return replace(
+            case,
+            truth_hu=truth,
+            coarse_hu=as_volume(window.restore(coarse)),
+            mask=mask,
+            grid=grid,
+            coarse_grid=grid,
+            factor=1,
+        )
 
     def _refined(self, coarse: Volume, views: Tensor | None) -> Volume:
         return as_volume(refine_detail(self.refiner.network, as_tensor(coarse), views).volume_hu)
