@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 import ct_studies
 from revoxel.core.checkpoints import save_checkpoint
+from revoxel.ct.evaluation.cases import read_case
 from revoxel.ct.evaluation.choice import chosen_table, weights_of
 from revoxel.ct.evaluation.detailing import BASE, NO_VIEWS, REFINED, WRONG_VIEWS
 from revoxel.ct.evaluation.planning import plan_evaluation, warnings_of
@@ -34,6 +36,20 @@ def test_a_detail_network_is_compared_without_views_and_with_anothers(plan, tmp_
     assert list(rows) == [*table.baselines, NO_VIEWS, WRONG_VIEWS, REFINED]
     assert rows[BASE]["rmse_hu"] > 10
     assert rows[REFINED]["rmse_hu"] != rows[NO_VIEWS]["rmse_hu"] != rows[WRONG_VIEWS]["rmse_hu"]
+
+
+def test_cubes_of_a_scan_lie_where_they_were_cut(plan, tmp_path):
+    side = CUBE // 2
+    weights = ct_studies.write_refiner(tmp_path / "model.pt", side)
+    table, _ = chosen_table(plan.study, weights, "oracle", "cpu")
+    case = read_case(plan.study, plan.rows[0])
+    parts = table.parts(case)
+    assert len(parts) > 1
+    for part in parts:
+        assert part.grid.shape == part.coarse_grid.shape == part.truth_hu.shape
+        index = np.linalg.solve(case.grid.affine, [*part.grid.world([0, 0, 0]), 1])[:3].round().astype(int)
+        place = tuple(slice(start, start + side) for start in index)
+        np.testing.assert_array_equal(part.truth_hu, case.truth_hu[place])
 
 
 def test_a_study_of_other_voxels_is_refused(plan, tmp_path, monkeypatch):
