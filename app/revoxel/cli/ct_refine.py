@@ -173,8 +173,14 @@ def _show(console: Any, refined: Refined) -> None:
     if record["warnings"]:
         numbered = {str(number): text for number, text in enumerate(record["warnings"], start=1)}
         console.print(fact_table("Warnings", numbered))
-    console.print(
-        f"volume   {paths.refined}\nadded    {paths.added_detail}\npicture  {paths.picture}\n"
-        f"report   {paths.page}",
-        soft_wrap=True,
-    )
+    written = {
+        "volume": paths.refined,
+        "added": paths.added_detail,
+        "spread": paths.model_spread,
+        "DICOM": paths.dicom,
+        "picture": paths.picture,
+        "report": paths.page,
+    }
+    for name, path in written.items():
+        if path.exists():
+            console.print(f"{name:8} {path}", soft_wrap=True)
