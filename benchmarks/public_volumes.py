@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.console import Console
 from rich.progress import track
 
-from revoxel.core.manifest import Sha256
 from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse
+from revoxel.core.strict_json import Sha256
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "data_manifests" / "public_volumes.json"
 Size = Annotated[int, Field(gt=0)]

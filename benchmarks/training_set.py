@@ -22,8 +22,9 @@ import numpy as np
 from public_volumes import PublicVolume, find_volume, warm_folder
 
 from revoxel.core.compute import set_threads
+from revoxel.core.folds import Fold
 from revoxel.core.geometry import Grid
-from revoxel.core.manifest import Case, Fold, Manifest, ProfileRecord, load_manifest, save_manifest
+from revoxel.core.manifest import Case, Manifest, ProfileRecord, load_manifest, save_manifest
 from revoxel.core.pulses import Spacing
 from revoxel.core.volumes import Volume, read_volume, write_volume
 from revoxel.experts.estimate_profile import estimate_profile

@@ -6,10 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from revoxel.core.manifest import automatic_folds, load_manifest, save_manifest
+from revoxel.core.manifest import load_manifest, save_manifest
 from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Spacing
 
@@ -149,23 +147,6 @@ def test_select_filters_by_patient_spacing_and_pulse(tmp_path: Path) -> None:
 def test_unknown_fold_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"fold0.*fold2"):
         load_manifest(_write(tmp_path)).with_folds(3).fold("fold7")
-
-
-@given(n_patients=st.integers(3, 30), n_folds=st.integers(3, 10), seed=st.integers(0, 99))
-def test_automatic_folds_test_every_patient_once_and_never_mix(
-    n_patients: int, n_folds: int, seed: int
-) -> None:
-    patients = [f"p{i}" for i in range(n_patients)]
-    if n_folds > n_patients:
-        with pytest.raises(ValueError, match="number of folds"):
-            automatic_folds(patients, n_folds, seed=seed)
-        return
-    folds = automatic_folds(patients, n_folds, seed=seed)
-    assert sorted(patient for fold in folds for patient in fold.test) == sorted(patients)
-    for fold in folds:
-        assert sorted([*fold.train, *fold.val, *fold.test]) == sorted(patients)
-        assert fold.train
-    assert folds == automatic_folds(patients[::-1], n_folds, seed=seed)
 
 
 def test_spacing_is_the_nearest_trained_one_within_its_range() -> None:

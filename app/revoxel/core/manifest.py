@@ -41,32 +41,28 @@ padded).
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from revoxel.core.folds import (
+    Fold,
+    automatic_folds,
+    fold_named,
+    refuse_repeats,
+    refuse_shared,
+    refuse_strangers,
+)
 from revoxel.core.provenance import sha256_of
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.core.volumes import atomic_path
+from revoxel.core.strict_json import FileName, Positive, Sha256, Strict, write_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-Split = Literal["train", "val", "test"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# Names of files are made of it.
-FileName = Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
-MIN_FOLDS = 3
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class ProfileRecord(_Strict):
+class ProfileRecord(Strict):
     """Slice profile of one low-resolution volume, as a gate is told about it."""
 
     label: str = "auto"
@@ -87,7 +83,7 @@ class ProfileRecord(_Strict):
         return self.std_mm / separation_mm, assumed_std_mm / separation_mm, self.confidence
 
 
-class Case(_Strict):
+class Case(Strict):
     """One low-resolution volume with its experts and, where known, its truth."""
 
     subject: FileName
@@ -134,25 +130,7 @@ class Case(_Strict):
         return self.profile.planes(self.separation_mm)
 
 
-class Fold(_Strict):
-    """A patient-wise split; every list holds patients, not subjects."""
-
-    name: Annotated[str, Field(min_length=1)]
-    train: list[str]
-    val: list[str]
-    test: list[str] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> Self:
-        for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-            shared = sorted(set(getattr(self, first)) & set(getattr(self, second)))
-            if shared:
-                msg = f"{first} and {second} must be disjoint, got {shared}; keep a patient in one list"
-                raise ValueError(msg)
-        return self
-
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """A validated manifest; `folder` is where it was read from."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -166,11 +144,7 @@ class Manifest(_Strict):
     @field_validator("experts", "folds")
     @classmethod
     def _names_once(cls, entries: list[Any]) -> list[Any]:
-        names = [entry if isinstance(entry, str) else entry.name for entry in entries]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f"names must be distinct, got {twice} more than once; rename or remove one"
-            raise ValueError(msg)
+        refuse_repeats([entry if isinstance(entry, str) else entry.name for entry in entries])
         return entries
 
     @model_validator(mode="after")
@@ -186,25 +160,16 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _patients_apart(self) -> Self:
-        owners: dict[str, tuple[int, str]] = {}
-        for row, case in enumerate(self.cases):
-            things = {"subject": case.subject, **{name: str(path) for name, path in case.files().items()}}
-            for field, thing in things.items():
-                first, patient = owners.setdefault(thing, (row, case.patient))
-                if patient != case.patient:
-                    msg = f"cases.{row}.{field} must belong to one patient, got {thing!r} for {patient!r} "
-                    msg += f"(cases.{first}) and {case.patient!r}; folds would mix them: correct one row"
-                    raise ValueError(msg)
+        refuse_shared(
+            (f"cases.{row}.{field}", str(thing), case.patient)
+            for row, case in enumerate(self.cases)
+            for field, thing in {"subject": case.subject, **case.files()}.items()
+        )
         return self
 
     @model_validator(mode="after")
     def _patients_exist(self) -> Self:
-        known = {case.patient for case in self.cases}
-        for fold in self.folds:
-            missing = sorted({*fold.train, *fold.val, *fold.test} - known)
-            if missing:
-                msg = f"{fold.name} must name patients of cases, got {missing}; known are {sorted(known)}"
-                raise ValueError(msg)
+        refuse_strangers(self.folds, {case.patient for case in self.cases}, "cases")
         return self
 
     @model_validator(mode="after")
@@ -226,12 +191,7 @@ class Manifest(_Strict):
         Raises:
             ValueError: If there is none.
         """
-        for fold in self.folds:
-            if fold.name == name:
-                return fold
-        names = [fold.name for fold in self.folds]
-        msg = f"fold must be one of {names}, got {name!r}; choose one or write folds into the manifest."
-        raise ValueError(msg)
+        return fold_named(self.folds, name)
 
     def select(self, patients: Iterable[str], spacing: str, pulses: Sequence[str]) -> list[Case]:
         """Cases of these patients at one spacing and any of the pulses, in manifest order."""
@@ -293,38 +253,6 @@ class Manifest(_Strict):
         return self.model_copy(update={"folds": automatic_folds(patients, n_folds, seed=self.seed)})
 
 
-def automatic_folds(patients: Sequence[str], n_folds: int, *, seed: int = 0) -> list[Fold]:
-    """Draw patient-wise folds: fold k tests on block k, validates on block k + 1, trains on the rest.
-
-    Args:
-        patients: distinct patients.
-        n_folds: number of blocks, at least 3 so that something is left to train on.
-        seed: seed of the shuffle.
-
-    Returns:
-        `n_folds` folds named `fold0`, `fold1`, ...
-
-    Raises:
-        ValueError: If there are fewer than 3 folds or fewer patients than folds.
-    """
-    distinct = sorted(set(patients))
-    if not MIN_FOLDS <= n_folds <= len(distinct):
-        msg = (
-            f"number of folds must be between {MIN_FOLDS} and the number of patients ({len(distinct)}), "
-            f"got {n_folds}; add patients or write the folds by hand."
-        )
-        raise ValueError(msg)
-    random.Random(seed).shuffle(distinct)  # noqa: S311 -- a reproducible split, not a secret
-    blocks = [sorted(distinct[start::n_folds]) for start in range(n_folds)]
-    return [_fold(blocks, index) for index in range(n_folds)]
-
-
-def _fold(blocks: list[list[str]], index: int) -> Fold:
-    validation = (index + 1) % len(blocks)
-    train = [p for i, block in enumerate(blocks) if i not in {index, validation} for p in block]
-    return Fold(name=f"fold{index}", train=sorted(train), val=blocks[validation], test=blocks[index])
-
-
 def load_manifest(path: Path | str) -> Manifest:
     """Read and check a manifest.
 
@@ -362,10 +290,7 @@ def save_manifest(manifest: Manifest, path: Path) -> Path:
     Raises:
         OSError: If it cannot be written; what was there is left as it is.
     """
-    text = manifest.model_dump_json(indent=2, by_alias=True, exclude_none=True)
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return path
+    return write_strict(manifest, path)
 
 
 def _one_line(path: Path, error: ValidationError) -> str:

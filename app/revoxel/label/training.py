@@ -16,9 +16,10 @@ import nibabel
 from nibabel.filebasedimages import ImageFileError
 
 from revoxel.core.bundles import bundle_folder
+from revoxel.core.folds import MIN_FOLDS, Fold
 from revoxel.core.geometry import Grid, slice_axis
 from revoxel.core.handlers import read_epoch_log
-from revoxel.core.manifest import MIN_FOLDS, Fold, Manifest, save_manifest
+from revoxel.core.manifest import Manifest, save_manifest
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.volumes import atomic_path
 from revoxel.label.cache import ExpertCache, logged

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, DistributedSampler
 
-from revoxel.core.manifest import Case, Manifest, Split, load_manifest
+from revoxel.core.folds import Split
+from revoxel.core.manifest import Case, Manifest, load_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from revoxel.sagnef.volume_cache import MappedCases, prepare_cases
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from revoxel.core.manifest import Split
+    from revoxel.core.folds import Split
     from revoxel.sagnef.network import SAGNEF
 
 logger = logging.getLogger(__name__)

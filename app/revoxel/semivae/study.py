@@ -20,20 +20,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from revoxel.core.manifest import FileName, Fold
+from revoxel.core.folds import Fold, fold_named, refuse_repeats, refuse_shared, refuse_strangers
 from revoxel.core.pulses import Pulse
+from revoxel.core.strict_json import FileName, Strict, read_strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class TumourScan(_Strict):
+class TumourScan(Strict):
     """One visit of one patient."""
 
     scan_id: FileName
@@ -44,7 +41,7 @@ class TumourScan(_Strict):
     licence: str = "not stated"
 
 
-class TumourStudy(_Strict):
+class TumourStudy(Strict):
     """A validated study; `folder` is where it was read from."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -54,35 +51,22 @@ class TumourStudy(_Strict):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
-        names = [scan.scan_id for scan in self.scans] + [f"fold {fold.name}" for fold in self.folds]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            msg = f"names must be distinct, got {twice} more than once; rename one"
-            raise ValueError(msg)
+        refuse_repeats([scan.scan_id for scan in self.scans], "names of scans")
+        refuse_repeats([fold.name for fold in self.folds], "names of folds")
         return self
 
     @model_validator(mode="after")
     def _patients_apart(self) -> Self:
-        owners: dict[Path, str] = {}
-        for scan in self.scans:
-            for path in (scan.label, *scan.images.values()):
-                patient = owners.setdefault(path, scan.patient_id)
-                if patient != scan.patient_id:
-                    msg = f"scan {scan.scan_id} must belong to one patient, got {path} for {patient!r} and "
-                    msg += f"{scan.patient_id!r}; folds would mix them: correct patient_id"
-                    raise ValueError(msg)
+        refuse_shared(
+            (f"scan {scan.scan_id}", str(path), scan.patient_id)
+            for scan in self.scans
+            for path in (scan.label, *scan.images.values())
+        )
         return self
 
     @model_validator(mode="after")
-    def _folds_name_patients(self) -> Self:
-        known = {scan.patient_id for scan in self.scans}
-        for fold in self.folds:
-            missing = sorted({*fold.train, *fold.val, *fold.test} - known)
-            if missing:
-                msg = (
-                    f"fold {fold.name} must name patients of scans, got {missing}; known are {sorted(known)}"
-                )
-                raise ValueError(msg)
+    def _patients_exist(self) -> Self:
+        refuse_strangers(self.folds, {scan.patient_id for scan in self.scans}, "scans")
         return self
 
     def resolve(self, path: Path) -> Path:
@@ -95,12 +79,7 @@ class TumourStudy(_Strict):
         Raises:
             ValueError: If there is none.
         """
-        for fold in self.folds:
-            if fold.name == name:
-                return fold
-        names = [fold.name for fold in self.folds]
-        msg = f"fold must be one of {names}, got {name!r}; choose one or write folds into the study."
-        raise ValueError(msg)
+        return fold_named(self.folds, name)
 
     def scans_of(self, patients: Iterable[str]) -> list[TumourScan]:
         """All visits of these patients, in the study's order."""
@@ -125,11 +104,5 @@ def read_study(path: Path | str) -> TumourStudy:
     if not path.is_file():
         msg = f"{path} must be an existing study file, got nothing there; check the path."
         raise FileNotFoundError(msg)
-    try:
-        study = TumourStudy.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "study"
-        msg = f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}; correct the study (schema 1)."
-        raise ValueError(msg) from error
+    study = read_strict(TumourStudy, path, "correct the study (schema 1)")
     return study.model_copy(update={"folder": path.parent})

@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser, create_workflow
 
 from revoxel.core.checkpoints import save_checkpoint
-from revoxel.core.manifest import Fold
+from revoxel.core.folds import Fold
 from revoxel.core.provenance import sha256_of
 from revoxel.ct.detail.bases import FrozenBase
 from revoxel.ct.detail.lifting import XrayScene

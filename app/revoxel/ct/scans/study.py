@@ -22,11 +22,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from revoxel.core.manifest import FileName, Fold, Positive, Sha256, automatic_folds
+from revoxel.core.folds import (
+    Fold,
+    automatic_folds,
+    fold_named,
+    refuse_repeats,
+    refuse_shared,
+    refuse_strangers,
+)
 from revoxel.core.provenance import sha256_of
-from revoxel.core.volumes import atomic_path
+from revoxel.core.strict_json import FileName, Positive, Sha256, Strict, read_strict, write_strict
 from revoxel.ct.scans.coarse import CoarseMode
 
 if TYPE_CHECKING:
@@ -42,11 +49,7 @@ FileField = Literal["fine", "coarse", "frontal", "lateral"]
 _FIELDS: tuple[FileField, ...] = ("fine", "coarse", "frontal", "lateral")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class CtRow(_Strict):
+class CtRow(Strict):
     """One fine volume, the coarse one made of it, and on which terms they may be used."""
 
     name: FileName
@@ -73,7 +76,7 @@ class CtRow(_Strict):
         return {field: path for field in _FIELDS if (path := getattr(self, field)) is not None}
 
 
-class CtStudy(_Strict):
+class CtStudy(Strict):
     """A validated study; `folder` is where it was read from."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -87,34 +90,23 @@ class CtStudy(_Strict):
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
-        for kind, names in (("row", [r.name for r in self.rows]), ("fold", [f.name for f in self.folds])):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                msg = f"names of {kind}s must be distinct, got {twice} more than once; rename one"
-                raise ValueError(msg)
+        refuse_repeats([row.name for row in self.rows], "names of rows")
+        refuse_repeats([fold.name for fold in self.folds], "names of folds")
         return self
 
     @model_validator(mode="after")
     def _patients_apart(self) -> Self:
-        owners: dict[str, str] = {}
-        for row in self.rows:
-            things = [str(path) for path in row.files().values()]
-            for thing in [*things, *([row.source_sha256] if row.source_sha256 else [])]:
-                patient = owners.setdefault(thing, row.patient_id)
-                if patient != row.patient_id:
-                    msg = f"row {row.name} must belong to one patient, got {thing} for {patient!r} and "
-                    msg += f"{row.patient_id!r}; folds would mix them: correct patient_id"
-                    raise ValueError(msg)
+        refuse_shared(
+            (f"row {row.name}", str(thing), row.patient_id)
+            for row in self.rows
+            for thing in (*row.files().values(), row.source_sha256)
+            if thing is not None
+        )
         return self
 
     @model_validator(mode="after")
-    def _folds_name_patients(self) -> Self:
-        known = set(self.patients)
-        for fold in self.folds:
-            missing = sorted({*fold.train, *fold.val, *fold.test} - known)
-            if missing:
-                msg = f"fold {fold.name} must name patients of rows, got {missing}; known are {sorted(known)}"
-                raise ValueError(msg)
+    def _patients_exist(self) -> Self:
+        refuse_strangers(self.folds, self.patients, "rows")
         return self
 
     @property
@@ -137,12 +129,7 @@ class CtStudy(_Strict):
         Raises:
             ValueError: If there is none.
         """
-        for fold in self.folds:
-            if fold.name == name:
-                return fold
-        names = [fold.name for fold in self.folds]
-        msg = f"fold must be one of {names}, got {name!r}; choose one, or prepare more patients."
-        raise ValueError(msg)
+        return fold_named(self.folds, name)
 
     def changed_files(self) -> list[str]:
         """What is missing or no longer the file that was listed, one line per file; empty if all is well."""
@@ -197,15 +184,7 @@ def load_study(path: Path | str) -> CtStudy:
     if not path.is_file():
         msg = f"{path} must be a CT study, got no such file; make one with revoxel ct prepare."
         raise FileNotFoundError(msg)
-    try:
-        study = CtStudy.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "study"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        said = first["msg"].removeprefix("Value error, ")
-        msg = f"{path}: {where}: {said}{more}; correct it or run revoxel ct prepare again."
-        raise ValueError(msg) from error
+    study = read_strict(CtStudy, path, "correct it or run revoxel ct prepare again")
     return study.model_copy(update={"folder": path.parent.resolve()})
 
 
@@ -222,7 +201,4 @@ def save_study(study: CtStudy, path: Path | str) -> Path:
     Raises:
         OSError: If it cannot be written; what was there is left as it is.
     """
-    text = study.model_dump_json(indent=2, by_alias=True, exclude_none=True)
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return Path(path)
+    return write_strict(study, path)

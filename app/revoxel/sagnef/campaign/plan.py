@@ -13,8 +13,9 @@ from monai.bundle import ConfigParser
 from revoxel.core.bundles import bundles_root
 from revoxel.core.checkpoints import Checkpoint, best_checkpoint, load_checkpoint
 from revoxel.core.configuration import flat_values, graph_values
+from revoxel.core.folds import Split
 from revoxel.core.handlers import LAST, check_recipe
-from revoxel.core.manifest import Case, Manifest, Split, load_manifest
+from revoxel.core.manifest import Case, Manifest, load_manifest
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.sagnef.gates import bundle_name
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from revoxel.core.manifest import Case, Fold, Manifest
+    from revoxel.core.folds import Fold
+    from revoxel.core.manifest import Case, Manifest
 
 #: Entry of a checkpoint's protocol that names the patients it was trained and stopped on.
 TRAINED_ON = "trained_on"

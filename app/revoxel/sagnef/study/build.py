@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from revoxel.core.manifest import Case, Manifest, automatic_folds, save_manifest
+from revoxel.core.folds import automatic_folds
+from revoxel.core.manifest import Case, Manifest, save_manifest
 from revoxel.core.paths import absolute
 from revoxel.sagnef.study.checks import Checked, check_row
 from revoxel.sagnef.study.inspection import Inspection, Role, VolumeFacts, inspect_all

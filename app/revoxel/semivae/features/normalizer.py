@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from revoxel.core.manifest import Split
+    from revoxel.core.folds import Split
     from revoxel.semivae.features.table import FeatureTable
 
 _IQR_PER_STD = 1.349  # of a normal distribution
