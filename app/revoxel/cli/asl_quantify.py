@@ -86,9 +86,8 @@ def quantify(
 ) -> None:
     """Turn ASL scans into maps of CBF and ATT with their standard deviations.
 
-    BIDS folders explain themselves; PCASL and VSASL of one session are fitted together. For other files
-    say what the sidecar would. Results that exist and were made from the same files and settings are kept.
-    A scan of several that fails does not stop the others (exit code 1).
+    BIDS folders explain themselves; PCASL and VSASL of one session are fitted together. For other files say
+    what the sidecar would. Results of the same files and settings are kept. Exit code 1: a scan failed.
 
     Example: revoxel asl quantify bids/ -o out/
 
