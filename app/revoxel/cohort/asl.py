@@ -14,13 +14,10 @@ from revoxel.asl.scans.bids import ScanGroup
 from revoxel.cohort.derivatives import Derivatives, describe_derivatives
 from revoxel.cohort.engine import Job
 from revoxel.cohort.ledger import Ledger, State
+from revoxel.cohort.planned import planned, work_aside
 from revoxel.cohort.workload import Piece, Workload
-from revoxel.cohort.workspace import workspace
-from revoxel.core.compute import set_threads
 from revoxel.core.paths import absolute, dataset_root, entities
 from revoxel.core.provenance import read_sidecar
-from revoxel.core.reasons import one_line
-from revoxel.core.staging import move_together
 from revoxel.core.volumes import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -104,15 +101,12 @@ def _piece(group: ScanGroup, cohort: AslCohort) -> Piece:
     folder = Path(*labels.values(), "perf")
     job = Job(group.stem, quantify_in_worker)
     piece = Piece(job=job, labels={**labels, "scan": group.stem}, folder=folder.as_posix())
-    try:
-        plan = plan_scan(group, cohort.out / folder, replace(cohort.settings, overwrite=True))
-    except (ValueError, OSError) as error:
-        return replace(piece, problem=one_line(error))
-    return replace(
+    settings = replace(cohort.settings, overwrite=True)
+    return planned(
         piece,
-        job=replace(job, arguments=(plan, cohort)),
-        record=(folder / plan.paths.record.name).as_posix(),
-        why="--overwrite" if cohort.settings.overwrite else plan.why,
+        lambda: plan_scan(group, cohort.out / folder, settings),
+        cohort,
+        overwrite=cohort.settings.overwrite,
     )
 
 
@@ -134,10 +128,7 @@ def quantify_in_worker(plan: ScanPlan, cohort: AslCohort) -> None:
         ValueError: If the images cannot be used.
         OSError: If a file cannot be read or written; older results are still there then.
     """
-    set_threads(cohort.threads)
-    with workspace(cohort.out, plan.group.stem) as work:
-        quantify_scan(replace(plan, paths=replace(plan.paths, folder=work)), cohort.settings)
-        move_together(work, plan.paths.folder, plan.paths.record.name, plan.paths.existing())
+    work_aside(plan, cohort.out, cohort.threads, lambda aside: quantify_scan(aside, cohort.settings))
 
 
 def _sum_up(out: Path, ledger: Ledger) -> None:

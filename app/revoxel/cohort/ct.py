@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from revoxel.cohort.engine import Job
+from revoxel.cohort.planned import planned, work_aside
 from revoxel.cohort.workload import Piece, Workload
-from revoxel.cohort.workspace import workspace
-from revoxel.core.compute import set_threads
-from revoxel.core.reasons import one_line
-from revoxel.core.staging import move_together
 from revoxel.core.volumes import volume_stem
 from revoxel.ct.refinement.planning import RefinePlan, RefineSettings, plan_refinement
 from revoxel.ct.refinement.run import refine
@@ -78,10 +75,7 @@ def refine_in_worker(plan: RefinePlan, cohort: CtCohort) -> None:
         ValueError: If the scan cannot be used.
         OSError: If a file cannot be read or written; older results are still there then.
     """
-    set_threads(cohort.threads)
-    with workspace(cohort.out, plan.paths.stem) as work:
-        refine(replace(plan, paths=replace(plan.paths, folder=work)), cohort.settings)
-        move_together(work, plan.paths.folder, plan.paths.record.name, plan.paths.existing())
+    work_aside(plan, cohort.out, cohort.threads, lambda aside: refine(aside, cohort.settings))
 
 
 def _scans(source: Path) -> dict[str, tuple[Path, Path | None]]:
@@ -100,13 +94,10 @@ def _scans(source: Path) -> dict[str, tuple[Path, Path | None]]:
 
 def _piece(name: str, scan: Path, cohort: CtCohort) -> Piece:
     piece = Piece(job=Job(name, refine_in_worker), labels={"scan": name}, folder=name)
-    try:
-        plan = plan_refinement(scan, cohort.out / name, replace(cohort.settings, overwrite=True))
-    except (ValueError, OSError) as error:
-        return replace(piece, problem=one_line(error))
-    return replace(
+    settings = replace(cohort.settings, overwrite=True)
+    return planned(
         piece,
-        job=replace(piece.job, arguments=(plan, cohort)),
-        record=f"{name}/{plan.paths.record.name}",
-        why="--overwrite" if cohort.settings.overwrite else plan.why,
+        lambda: plan_refinement(scan, cohort.out / name, settings),
+        cohort,
+        overwrite=cohort.settings.overwrite,
     )
