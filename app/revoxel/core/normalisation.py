@@ -16,10 +16,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from revoxel.core.compute import CHANNELS_LAST
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class GroupNormLeakyReLU(nn.GroupNorm):
@@ -60,7 +60,7 @@ def _is_slow_for_torch(x: Tensor) -> bool:
     # An exported network must consist of operators that other runtimes know.
     if x.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
-    layout = _CHANNELS_LAST.get(x.ndim)
+    layout = CHANNELS_LAST.get(x.ndim)
     return layout is not None and x.is_contiguous(memory_format=layout) and not x.is_contiguous()
 
 
