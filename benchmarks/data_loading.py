@@ -31,7 +31,7 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
     SelectItemsd,
 )
-from pairs import compare, copy_rate, in_turns, parser, show, timed
+from pairs import compare, copying, in_turns, parser, show, timed
 
 from revoxel.core.bundles import bundles_root
 from revoxel.core.compute import set_threads
@@ -110,7 +110,7 @@ def main() -> None:
     shape = (96, 112, 80) if options.quick else (160, 192, 144)
     transforms = bundle_transforms()
     batch_bytes = 4 * N_CHANNELS * BATCH * SIDE_VOXELS**3
-    limit = 2 * batch_bytes / copy_rate() * N_CASES * PATCHES / BATCH, "copy in memory"
+    limit = copying(batch_bytes * N_CASES * PATCHES / BATCH), "copy in memory"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = [write_case(folder, f"p{'x' * number}", shape) for number in range(N_CASES)]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
-from pairs import Seconds, compare, convolution_rate, parser, show, timed
+from pairs import Seconds, compare, convolving, parser, show, timed
 from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
@@ -102,13 +102,13 @@ def fused_by(run: InferencePath) -> tuple[NDArray[np.float32], Seconds]:
     return outputs[0][0, 0].numpy(), seconds
 
 
-def limit_s(gate: SAGNEF, n_voxels: int) -> float:
-    """Seconds for the gate's convolutions of so many voxels at the highest measured rate."""
+def least_time(gate: SAGNEF, n_voxels: int) -> Seconds:
+    """Time for the gate's convolutions of so many voxels at the highest measured rate."""
     patch = torch.rand(1, gate.in_ch, *[PATCH_VOXELS] * 3)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         gate(patch)
-    return counter.get_total_flops() / PATCH_VOXELS**3 * n_voxels / convolution_rate()
+    return convolving(counter.get_total_flops() / PATCH_VOXELS**3 * n_voxels)
 
 
 def main() -> None:
@@ -135,7 +135,7 @@ def main() -> None:
         ratio = stock_seconds.clock / seconds.clock
         table.add_row(name, f"{seconds.clock:.1f}", f"{ratio:.1f}", f"{quality:.3f}", f"{difference:.1f}")
     Console().print(table)
-    limit = (limit_s(gate, int(inside.sum())), "peak convolution rate")
+    limit = (least_time(gate, int(inside.sum())), "peak convolution rate")
     rows = [
         compare(f"gate, {name}", [volumes[name][1]], [stock_seconds], limit, processor=processor)
         for name in volumes.keys() - {"stock"}

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from revoxel.core.compute import fast_dtype
 
+_TABLE_WIDTH = 128
 _LIMIT_CHANNELS = 64
 _LIMIT_SIDE = 32
 _COPIED_BYTES = 1 << 28
@@ -77,7 +78,12 @@ def in_turns(
 
 
 def compare(
-    what: str, ours: Sequence[Seconds], stock: Sequence[Seconds], limit: tuple[float, str], *, processor: bool
+    what: str,
+    ours: Sequence[Seconds],
+    stock: Sequence[Seconds],
+    limit: tuple[Seconds, str],
+    *,
+    processor: bool,
 ) -> Row:
     """One row from two ways timed in turns.
 
@@ -85,32 +91,39 @@ def compare(
         what: Work and its size.
         ours: Turns of the package.
         stock: Turns of the other way.
-        limit: Seconds at the machine's peak rate, and the name of the rate.
+        limit: Time at the machine's peak rate, and the name of the rate.
         processor: Count seconds of the processor instead of the clock.
     """
     clock = "processor" if processor else "clock"
     own, other = ([getattr(turn, clock) for turn in turns] for turns in (ours, stock))
     ratio = statistics.median(b / a for a, b in zip(own, other, strict=True))
     seconds = (statistics.median(values) for values in (own, other))
-    return Row(f"{what} ({clock})", *seconds, ratio, *limit)
+    return Row(f"{what} ({clock})", *seconds, ratio, getattr(limit[0], clock), limit[1])
 
 
-def convolution_rate() -> float:
-    """Highest measured rate of a 3D convolution in the processor's fast format, operations per second."""
+def convolving(operations: float) -> Seconds:
+    """Time for so many operations at the highest measured rate of a 3D convolution in the fast format."""
     shape = (1, _LIMIT_CHANNELS, *[_LIMIT_SIDE] * 3)
     layer = torch.nn.Conv3d(_LIMIT_CHANNELS, _LIMIT_CHANNELS, 3, padding=1, bias=False)
     layer = layer.to(fast_dtype()).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     x = torch.rand(shape).to(fast_dtype()).contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
-        best = min(timed(lambda: layer(x)).clock for _ in range(12))
-    return 2 * 27 * _LIMIT_CHANNELS**2 * _LIMIT_SIDE**3 / best
+        best = _fastest(lambda: layer(x), 12)
+    share = operations / (2 * 27 * _LIMIT_CHANNELS**2 * _LIMIT_SIDE**3)
+    return Seconds(best.clock * share, best.processor * share)
 
 
-def copy_rate() -> float:
-    """Highest measured rate of a copy in memory, bytes read and written per second."""
+def copying(n_bytes: float) -> Seconds:
+    """Time to read so many bytes once and write them once, at the highest measured rate of a copy."""
     source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
-    return 2 * _COPIED_BYTES / min(timed(lambda: target.copy_(source)).clock for _ in range(5))
+    best, share = _fastest(lambda: target.copy_(source), 5), n_bytes / _COPIED_BYTES
+    return Seconds(best.clock * share, best.processor * share)
+
+
+def _fastest(run: Callable[[], object], n_calls: int) -> Seconds:
+    calls = [timed(run) for _ in range(n_calls)]
+    return Seconds(min(call.clock for call in calls), min(call.processor for call in calls))
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -135,7 +148,7 @@ def show(rows: Sequence[Row], title: str, file: Path | None = None) -> None:
         share = f"{100 * row.limit / row.ours:.0f} %"
         numbers = (f"{value:.3g}" for value in (row.ours, row.stock, row.ratio, row.limit))
         table.add_row(row.what, *numbers, share, row.bound)
-    Console().print(table)
+    Console(width=_TABLE_WIDTH).print(table)
     if file:
         with file.open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps(asdict(row)) + "\n" for row in rows)

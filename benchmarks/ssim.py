@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from monai.losses import SSIMLoss
 from monai.metrics import SSIMMetric
-from pairs import compare, copy_rate, in_turns, parser, show, timed
+from pairs import compare, copying, in_turns, parser, show, timed
 from rich.console import Console
 from torch import Tensor
 
@@ -58,7 +58,6 @@ def main() -> None:
         "stock metric": lambda: monai_metric(*volume),
     }
     seconds = in_turns({name: partial(timed, run) for name, run in ways.items()}, 1 if options.quick else 3)
-    rate = copy_rate()
     n_fields = {"loss": FIELDS_FORWARD + FIELDS_BACKWARD, "metric": FIELDS_FORWARD}
     sizes = {"loss": patch[0].numel(), "metric": volume[0].numel()}
     labels = {
@@ -70,7 +69,7 @@ def main() -> None:
             label,
             seconds[f"own {kind}"],
             seconds[f"stock {kind}"],
-            (2 * BYTES * n_fields[kind] * sizes[kind] / rate, "copy in memory"),
+            (copying(BYTES * n_fields[kind] * sizes[kind]), "copy in memory"),
             processor=processor,
         )
         for kind, label in labels.items()

@@ -20,7 +20,7 @@ from typing import cast
 
 import torch
 from monai.losses import SSIMLoss
-from pairs import Seconds, compare, convolution_rate, in_turns, parser, show, timed
+from pairs import Seconds, compare, convolving, in_turns, parser, show, timed
 from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -151,7 +151,7 @@ def main() -> None:
     arguments.add_argument("--curves", type=int, default=0, help="steps of the loss curves")
     options = arguments.parse_args()
     n_threads = set_threads(options.threads)
-    limit = (operations(options.side) / convolution_rate(), "peak convolution rate")
+    limit = (convolving(operations(options.side)), "peak convolution rate")
     seconds = measure(options.side, options.threads, 2 if options.quick else 5)
     rows = [
         compare(f"step against {way}", seconds["revoxel"], seconds[way], limit, processor=processor)

@@ -127,8 +127,9 @@ class _Fused(torch.autograd.Function):
 
 def _group_statistics(x: Tensor, n_groups: int) -> tuple[Tensor, Tensor]:
     """Mean and variance of every sample's groups, one number per channel: both `(batch, channel)`."""
-    running = torch.zeros(2, x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
-    parts = [torch.batch_norm_update_stats(sample, *running, 0.0) for sample in x.split(1)]
+    # Running statistics, which never change, tell the kernel to count in their format instead of in half.
+    running = torch.zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
+    parts = [torch.batch_norm_update_stats(sample, running, running.clone(), 0.0) for sample in x.split(1)]
     means, variances = (torch.stack(part) for part in zip(*parts, strict=True))
     mean = _group_mean(means, n_groups)
     return mean, _group_mean(variances + (means - mean).square(), n_groups)
@@ -151,9 +152,9 @@ def _channel_sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse_std: Tensor
 def _scale_channels(x: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> None:
     """Write `scale * x + shift` with one scale and one shift per sample and channel."""
     zero, one = torch.zeros_like(scale[0]), torch.ones_like(scale[0])
-    unused = [scale.new_empty(0), scale.new_empty(0)]
-    for sample, *terms, target in zip(x.split(1), scale, shift, result.split(1), strict=True):
-        torch.native_batch_norm(sample, *terms, zero, one, False, 0.0, 0.0, out=(target, *unused))
+    for sample, factor, level, target in zip(x.split(1), scale, shift, result.split(1), strict=True):
+        out = (target, scale.new_empty(0), scale.new_empty(0))
+        torch.native_batch_norm(sample, factor, level, zero, one, False, 0.0, 0.0, out=out)
 
 
 def _group_mean(values: Tensor, n_groups: int) -> Tensor:
