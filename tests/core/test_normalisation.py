@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from laws import assert_batch_equals_singles, assert_gradient
@@ -97,6 +98,17 @@ def test_gradient_that_arrives_in_another_layout_is_understood():
     ):
         ours = result_and_gradients(fused, image(shape), gradient)
         torch.testing.assert_close(ours, result_and_gradients(stock, image(shape), gradient))
+
+
+def test_tensor_with_metadata_stays_one():
+    fused, _ = layers(8, torch.float32)
+    plain = image((2, 8, 3, 4, 5), torch.float32)
+    gradient = torch.ones(plain.shape)
+    meta = MetaTensor(plain.detach(), affine=2 * torch.eye(4)).requires_grad_()
+    with_metadata = result_and_gradients(fused, meta, gradient)
+    assert isinstance(with_metadata[0], MetaTensor)
+    for own, expected in zip(with_metadata, result_and_gradients(fused, plain, gradient), strict=True):
+        torch.testing.assert_close(own.as_subclass(torch.Tensor), expected)
 
 
 def test_constant_image_gives_the_bias_and_a_finite_gradient():

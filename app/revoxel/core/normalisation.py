@@ -84,12 +84,13 @@ class _Fused(torch.autograd.Function):
             The same shape, number format and layout as `x`.
         """
         n_groups, epsilon, slope = options
+        result = torch.empty_like(x)
+        x, target = _plain(x), _plain(result)
         mean, variance = _group_statistics(x, n_groups)
         inverse_std = (variance + epsilon).rsqrt()
         scale = weight * inverse_std
-        result = torch.empty_like(x)
-        _scale_channels(x, scale, bias - mean * scale, result)
-        functional.leaky_relu_(result, slope)
+        _scale_channels(x, scale, bias - mean * scale, target)
+        functional.leaky_relu_(target, slope)
         ctx.save_for_backward(x, weight, mean, inverse_std, result)
         ctx.n_groups, ctx.slope = n_groups, slope
         return result
@@ -110,10 +111,10 @@ class _Fused(torch.autograd.Function):
         Returns:
             Gradients of `x`, `weight` and `bias`; `None` for the options.
         """
-        x, weight, mean, inverse_std, result = ctx.saved_tensors
+        x, weight, mean, inverse_std, result = map(_plain, ctx.saved_tensors)
         gradient = torch.empty_like(result)
         # The result has the sign that it had before the rectifier, so nothing more needs to be kept.
-        torch.ops.aten.leaky_relu_backward(gradients[0], result, ctx.slope, True, grad_input=gradient)
+        torch.ops.aten.leaky_relu_backward(_plain(gradients[0]), result, ctx.slope, True, grad_input=gradient)
         by_weight, by_bias = _channel_sums(gradient, x, mean, inverse_std)
         n_voxels = x[0, 0].numel()
         along, level = (_group_mean(weight * part, ctx.n_groups) / n_voxels for part in (by_weight, by_bias))
@@ -123,6 +124,11 @@ class _Fused(torch.autograd.Function):
         _scale_channels(gradient, weight * inverse_std, torch.zeros_like(mean), gradient)
         parameters = (part.sum(0).to(weight.dtype) for part in (by_weight, by_bias))
         return (gradient.add_(correction), *parameters, None)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The same memory without what MONAI's tensors do in every operation."""
+    return tensor.as_subclass(torch.Tensor)
 
 
 def _group_statistics(x: Tensor, n_groups: int) -> tuple[Tensor, Tensor]:
