@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from revoxel.cli.asl_ablate import seconds_of
 from revoxel.cli.options import (
     DebugOption,
     DeviceOption,
@@ -16,7 +15,7 @@ from revoxel.cli.options import (
     SeedOption,
     ThreadsOption,
 )
-from revoxel.cli.parsing import parse_values
+from revoxel.cli.parsing import parse_values, seconds_of
 
 
 def train(
