@@ -1,0 +1,121 @@
+"""One visit in the network's cube: the one way for training, encoding and evaluation alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, NormalizeIntensityd
+
+from revoxel.core.meta_images import grid_of
+from revoxel.core.pulses import Pulse
+from revoxel.semivae.features.transforms import CheckAlignmentd
+from revoxel.semivae.scans.transforms import PULSES, LoadVolumed, StackPulsesd, TissueSharesd, ToCubed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from monai.data.meta_tensor import MetaTensor
+    from numpy.typing import NDArray
+
+    from revoxel.semivae.features.resampled import NetworkGrid
+
+_LEAST_KEPT = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class ScanCube:
+    """What the network sees of one visit; S voxels along every side.
+
+    Attributes:
+        image: `(4, S, S, S)` float32 z-scores in the order of `Pulse`; air and absent pulses are 0.
+        brain: `(S, S, S)` float32, share of brain in every voxel.
+        tumour: `(S, S, S)` float32, share of tumour in every voxel; `None` without a label map.
+        available: `(4,)` bool, which pulses there are.
+        affine: `(4, 4)` float64, voxel index to RAS millimetres.
+        brain_kept: Share of the scan's brain that lies in the cube.
+    """
+
+    image: torch.Tensor
+    brain: torch.Tensor
+    tumour: torch.Tensor | None
+    available: torch.Tensor
+    affine: NDArray[np.float64]
+    brain_kept: float
+
+
+def cube_of(images: Mapping[Pulse, Path], label: Path | None, grid: NetworkGrid) -> ScanCube:
+    """Bring the files of one visit into the network's cube.
+
+    Args:
+        images: File by pulse; at least one, skull-stripped, air 0.
+        label: Label map on the same grid, if there is one.
+        grid: The cube.
+
+    Returns:
+        The cube.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If there is no pulse, a file is no volume, files lie on different grids, labels are
+            unknown, or the tumour does not fit into the cube.
+    """
+    present = [Pulse(pulse).value for pulse in images]
+    item: dict[str, Any] = {Pulse(pulse).value: path for pulse, path in images.items()}
+    steps: list[Any] = [LoadVolumed([*present, "label"], allow_missing_keys=True), StackPulsesd()]
+    if label is not None:
+        item["label"] = label
+        steps.insert(1, CheckAlignmentd(present, "label"))
+    loaded = Compose(steps)(item)
+    return cube_from(loaded["image"], loaded.get("label"), grid)
+
+
+def cube_from(image: MetaTensor, label: MetaTensor | None, grid: NetworkGrid) -> ScanCube:
+    """Bring one visit in memory into the network's cube, as `cube_of` does with files.
+
+    Args:
+        image: `(4, i, j, k)` in the order of `Pulse` with its affine; an absent pulse is all 0.
+        label: `(1, i, j, k)` on the same grid, if there is one.
+        grid: The cube.
+
+    Returns:
+        The cube.
+
+    Raises:
+        ValueError: If the shapes are others, all pulses are empty, or the tumour does not fit into the cube.
+    """
+    available = image.as_tensor().flatten(1).any(dim=1)
+    if len(available) != len(PULSES) or not available.any():
+        msg = f"image must have {len(PULSES)} channels, one of them not empty, got shape {tuple(image.shape)} "
+        msg += f"with {int(available.sum())} of them filled; give at least one of {', '.join(PULSES)}."
+        raise ValueError(msg)
+    item = {"image": image} if label is None else {"image": image, "label": label}
+    marked = Compose([TissueSharesd(), NormalizeIntensityd("image", nonzero=True, channel_wise=True)])(item)
+    cube = ToCubed(("image", "brain", "tumour"), grid, allow_missing_keys=True)(marked)
+    tumour_kept = _share_inside(label, grid) if label is not None else 1.0
+    if tumour_kept < _LEAST_KEPT:
+        msg = f"the tumour must lie inside the cube of {grid.size} voxels of {grid.voxel_mm:g} mm, got "
+        msg += f"{tumour_kept:.0%} of it in there; crop the scan around the brain or take a larger cube."
+        raise ValueError(msg)
+    return ScanCube(
+        image=cube["image"].as_tensor(),
+        brain=cube["brain"].as_tensor()[0],
+        tumour=cube["tumour"].as_tensor()[0] if label is not None else None,
+        available=available,
+        affine=np.asarray(cube["image"].affine, dtype=np.float64),
+        brain_kept=_share_inside(marked["brain"], grid),
+    )
+
+
+def _share_inside(mask: MetaTensor, grid: NetworkGrid) -> float:
+    """Share of a mask's voxels whose centres lie in the cube; 1 of an empty mask."""
+    source = grid_of(mask)
+    voxels = np.argwhere(np.asarray(mask[0]))
+    if not len(voxels):
+        return 1.0
+    target = grid.around(source)
+    places = (source.world(voxels) - target.affine[:3, 3]) / grid.voxel_mm
+    return float(((places > -0.5) & (places < grid.size - 0.5)).all(axis=1).mean())
