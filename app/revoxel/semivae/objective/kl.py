@@ -27,22 +27,22 @@ FloorMode = Literal["group", "dimension"]
 
 
 @full_precision
-def kl_per_dimension(mu: Tensor, logvar: Tensor, prior: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def kl_per_dimension(mu: Tensor, logvar: Tensor, prior: Mapping[str, Tensor] | None = None) -> Tensor:
     """KL divergence of normal posteriors from a normal prior, closed form.
 
     Args:
         mu: `(B, D)` means.
         logvar: `(B, D)` logarithms of the variances.
-        prior: Means and logarithms of the variances, `(B, D)` each; None is the standard normal.
+        prior: `mu` and `logvar` of a normal prior, `(B, D)` each; None is the standard normal.
 
     Returns:
         `(B, D)` in nats.
     """
     if prior is None:
         return 0.5 * (logvar.exp() + mu**2 - 1 - logvar)
-    mean, log_variance = prior
-    ratio = logvar - log_variance
-    return 0.5 * (ratio.exp() + (mu - mean) ** 2 * (-log_variance).exp() - 1 - ratio)
+    ratio = logvar - prior["logvar"]
+    distance = (mu - prior["mu"]) ** 2 * (-prior["logvar"]).exp()
+    return 0.5 * (ratio.exp() + distance - 1 - ratio)
 
 
 class PartitionKL(nn.Module):
@@ -81,14 +81,14 @@ class PartitionKL(nn.Module):
 
     @full_precision
     def forward(
-        self, mu: Tensor, logvar: Tensor, prior: tuple[Tensor, Tensor] | None = None
+        self, mu: Tensor, logvar: Tensor, prior: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Measure a batch.
 
         Args:
             mu: `(B, z_dim)` means.
             logvar: `(B, z_dim)` logarithms of the variances.
-            prior: Of a hierarchy: means and logarithms of the variances, `(B, z_dim)` each.
+            prior: Of a hierarchy: `mu` and `logvar`, `(B, z_dim)` each.
 
         Returns:
             Loss in nats per sample, floors and beta applied; and KL by part in nats, neither applied.
