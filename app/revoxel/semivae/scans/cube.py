@@ -89,7 +89,9 @@ def cube_from(image: MetaTensor, label: MetaTensor | None, grid: NetworkGrid) ->
     """
     available = image.as_tensor().flatten(1).any(dim=1)
     if len(available) != len(PULSES) or not available.any():
-        msg = f"image must have {len(PULSES)} channels, one of them not empty, got shape {tuple(image.shape)} "
+        msg = (
+            f"image must have {len(PULSES)} channels, one of them not empty, got shape {tuple(image.shape)} "
+        )
         msg += f"with {int(available.sum())} of them filled; give at least one of {', '.join(PULSES)}."
         raise ValueError(msg)
     item = {"image": image} if label is None else {"image": image, "label": label}

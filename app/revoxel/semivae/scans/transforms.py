@@ -125,9 +125,7 @@ class ToCubed(MapTransform):
         allow_missing_keys: Skip absent keys.
     """
 
-    def __init__(
-        self, keys: KeysCollection, grid: NetworkGrid, *, allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, grid: NetworkGrid, *, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.grid = grid
 
