@@ -85,9 +85,9 @@ def _distances(new: Tensor, old: Tensor) -> Blocks:
 def _kernels(blocks: Blocks) -> Blocks:
     """Gaussian kernels of distances, diagonals 0."""
     new, between, old = (block**2 for block in blocks)
-    apart = torch.cat([_off_diagonal(new.detach()), between.detach().flatten(), _off_diagonal(old)])
-    width = apart.median().clamp_min(_LEAST_VARIANCE)
-    kernels = [torch.exp(-square / width) for square in (new, between, old)]
+    # All distances say no more about the width than those of new samples, and their median takes long.
+    width = (between if between.numel() else _off_diagonal(new)).median()
+    kernels = [torch.exp(-square / width.clamp_min(_LEAST_VARIANCE)) for square in (new, between, old)]
     return _hollow(kernels[0]), kernels[1], _hollow(kernels[2])
 
 
@@ -102,9 +102,8 @@ def _correlations(matrices: Sequence[Blocks]) -> Tensor:
 def _inner_products(new: Tensor, between: Tensor, old: Tensor) -> Tensor:
     n = new.shape[-1] + old.shape[-1]
     # A constant off the diagonal changes nothing; without one, small differences of large sums remain.
-    offset = (new.sum((1, 2)) + 2 * between.sum((1, 2)) + old.sum((1, 2))).detach()[:, None, None] / (
-        n * (n - 1)
-    )
+    total = new.sum((1, 2)) + 2 * between.sum((1, 2)) + old.sum((1, 2))
+    offset = (total / (n * (n - 1))).detach()[:, None, None]
     new, between, old = _hollow(new - offset), between - offset, _hollow(old - offset)
     rows = torch.cat([new.sum(2) + between.sum(2), between.sum(1) + old.sum(2)], dim=1)
     totals = rows.sum(1)

@@ -1,4 +1,4 @@
-r"""Total correlation $\mathrm{KL}(q(z) \,\|\, \prod_d q(z_d))$ of a part, and how much of its estimate is not real.
+r"""Total correlation $\mathrm{KL}(q(z) \,\|\, \prod_d q(z_d))$, and how much of its estimate is not real.
 
 Every estimator from a batch is far from 0 for latents that are independent: minibatch-weighted sampling
 (Chen et al. 2018) by a constant near $(D - 1) \ln (N M)$ for small batches, which is hundreds of nats.
