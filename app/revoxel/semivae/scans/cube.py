@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from monai.transforms import Compose, NormalizeIntensityd
 
-from revoxel.core.meta_images import grid_of
+from revoxel.core.geometry import Grid
+from revoxel.core.meta_images import grid_of, image_on
 from revoxel.core.pulses import Pulse
 from revoxel.semivae.features.transforms import CheckAlignmentd
 from revoxel.semivae.scans.transforms import PULSES, LoadVolumed, StackPulsesd, TissueSharesd, ToCubed
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from monai.data.meta_tensor import MetaTensor
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from revoxel.semivae.features.resampled import NetworkGrid
 
@@ -70,15 +71,19 @@ def cube_of(images: Mapping[Pulse, Path], label: Path | None, grid: NetworkGrid)
         item["label"] = label
         steps.insert(1, CheckAlignmentd(present, "label"))
     loaded = Compose(steps)(item)
-    return cube_from(loaded["image"], loaded.get("label"), grid)
+    image, labels = loaded["image"], loaded.get("label")
+    return cube_from(image, None if labels is None else labels[0], image.affine, grid)
 
 
-def cube_from(image: MetaTensor, label: MetaTensor | None, grid: NetworkGrid) -> ScanCube:
+def cube_from(
+    image: torch.Tensor, label: torch.Tensor | None, affine: ArrayLike, grid: NetworkGrid
+) -> ScanCube:
     """Bring one visit in memory into the network's cube, as `cube_of` does with files.
 
     Args:
-        image: `(4, i, j, k)` in the order of `Pulse` with its affine; an absent pulse is all 0.
-        label: `(1, i, j, k)` on the same grid, if there is one.
+        image: `(4, i, j, k)` in the order of `Pulse`; an absent pulse is all 0.
+        label: `(i, j, k)` on the same grid, if there is one.
+        affine: `(4, 4)` of both, voxel index to RAS millimetres.
         grid: The cube.
 
     Returns:
@@ -87,17 +92,18 @@ def cube_from(image: MetaTensor, label: MetaTensor | None, grid: NetworkGrid) ->
     Raises:
         ValueError: If the shapes are others, all pulses are empty, or the tumour does not fit into the cube.
     """
-    available = image.as_tensor().flatten(1).any(dim=1)
-    if len(available) != len(PULSES) or not available.any():
-        msg = (
-            f"image must have {len(PULSES)} channels, one of them not empty, got shape {tuple(image.shape)} "
-        )
-        msg += f"with {int(available.sum())} of them filled; give at least one of {', '.join(PULSES)}."
+    available = torch.as_tensor(image).flatten(1).any(dim=1)
+    if image.ndim != 4 or len(available) != len(PULSES) or not available.any():
+        msg = f"image must be (4, i, j, k) with a channel that is not empty, got shape {tuple(image.shape)} and "
+        msg += f"{int(available.sum())} filled channels; give at least one of {', '.join(PULSES)}."
         raise ValueError(msg)
-    item = {"image": image} if label is None else {"image": image, "label": label}
+    source = Grid((image.shape[1], image.shape[2], image.shape[3]), np.asarray(affine, dtype=np.float64))
+    item = {"image": image_on(np.asarray(image, dtype=np.float32), source)}
+    if label is not None:
+        item["label"] = image_on(_fitting(np.asarray(label), source)[None], source)
     marked = Compose([TissueSharesd(), NormalizeIntensityd("image", nonzero=True, channel_wise=True)])(item)
     cube = ToCubed(("image", "brain", "tumour"), grid, allow_missing_keys=True)(marked)
-    tumour_kept = _share_inside(label, grid) if label is not None else 1.0
+    tumour_kept = _share_inside(item["label"], grid) if label is not None else 1.0
     if tumour_kept < _LEAST_KEPT:
         msg = f"the tumour must lie inside the cube of {grid.size} voxels of {grid.voxel_mm:g} mm, got "
         msg += f"{tumour_kept:.0%} of it in there; crop the scan around the brain or take a larger cube."
@@ -110,6 +116,13 @@ def cube_from(image: MetaTensor, label: MetaTensor | None, grid: NetworkGrid) ->
         affine=np.asarray(cube["image"].affine, dtype=np.float64),
         brain_kept=_share_inside(marked["brain"], grid),
     )
+
+
+def _fitting(label: NDArray[Any], source: Grid) -> NDArray[Any]:
+    if label.shape != source.shape:
+        msg = f"label must have the image's shape {source.shape}, got {label.shape}; resample it first."
+        raise ValueError(msg)
+    return label
 
 
 def _share_inside(mask: MetaTensor, grid: NetworkGrid) -> float:

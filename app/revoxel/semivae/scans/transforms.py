@@ -117,7 +117,7 @@ class TissueSharesd(Transform):
 
 
 class ToCubed(MapTransform):
-    """Resample to the network's cube around the scan's centre; coarse voxels take the mean of what they cover.
+    """Resample to the network's cube around the scan's centre; a coarse voxel takes the mean around it.
 
     Args:
         keys: Channel-first images.

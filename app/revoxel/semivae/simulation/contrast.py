@@ -20,10 +20,11 @@ _UNITS = 1000.0
 _BIAS, _BIAS_SIGMA_MM = 0.06, 60.0
 _NOISE = 0.03
 _LABEL_GAIN = (0.85, 1.15)
-_TEXTURE, _TEXTURE_SIGMA_MM = 0.08, 4.0
+_TEXTURE, _TEXTURE_SIGMA_MM = 0.10, 3.0
 #: Share of oedema in a voxel of it: the tissue shines through.
 _OPACITY = {NCR: 1.0, ED: 0.75, ET: 1.0}
-_EDGE_VOXELS = 0.5
+#: Of core and necrosis, and of oedema, whose border is vague.
+_EDGE_MM = {NCR: 0.8, ED: 1.8, ET: 0.8}
 _DARKEST = 0.01
 #: Signal of WM, GM and CSF where it is not that of the template's T1; white matter on T1 is about 0.9.
 _TISSUE = {Pulse.t2f: (0.50, 0.62, 0.20), Pulse.t2w: (0.36, 0.50, 1.00)}
@@ -31,9 +32,9 @@ _TISSUE = {Pulse.t2f: (0.50, 0.62, 0.20), Pulse.t2w: (0.36, 0.50, 1.00)}
 _TUMOUR = {
     Kind.GLIOMA: {
         Pulse.t1c: (0.42, 0.55, 1.25),
-        Pulse.t1n: (0.38, 0.52, 0.55),
-        Pulse.t2f: (0.70, 1.00, 0.80),
-        Pulse.t2w: (0.92, 0.78, 0.62),
+        Pulse.t1n: (0.40, 0.54, 0.58),
+        Pulse.t2f: (0.72, 0.98, 0.76),
+        Pulse.t2w: (0.92, 0.74, 0.62),
     },
     Kind.MENINGIOMA: {
         Pulse.t1c: (0.50, 0.58, 1.35),
@@ -105,7 +106,8 @@ def _insert(
     kept = np.ones(crop.shape, dtype=np.float32)
     added = np.zeros_like(part)
     for at, label in enumerate((NCR, ED, ET)):
-        share = _OPACITY[label] * ndimage.gaussian_filter((crop == label).astype(np.float32), _EDGE_VOXELS)
+        mask = (crop == label).astype(np.float32)
+        share = _OPACITY[label] * ndimage.gaussian_filter(mask, _EDGE_MM[label] / voxel_mm)
         kept -= share
         for channel, pulse in enumerate(Pulse):
             added[channel] += np.float32(gains[channel, at] * _TUMOUR[kind][pulse][at]) * share

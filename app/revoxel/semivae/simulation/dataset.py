@@ -71,8 +71,8 @@ def longitudinal(
 ) -> list[dict[str, Any]]:
     """All visits of one patient: one anatomy, one shape of the tumour, its volume along a Gompertz curve.
 
-    Patients whose smallest tumour has too few core voxels are drawn again, so at coarse voxels the cohort holds
-    the larger ones.
+    Patients whose smallest tumour has too few core voxels are drawn again: coarse voxels give a cohort of
+    larger tumours.
 
     Args:
         index: Of the patient.
@@ -114,7 +114,7 @@ def longitudinal(
     return visits
 
 
-def _item(  # noqa: PLR0913
+def _item(
     scan: dict[str, Any],
     seed: int,
     index: int,

@@ -46,7 +46,7 @@ def sample(maps: torch.Tensor, unit_points: torch.Tensor, padding: str = "border
 
     Args:
         maps: `(1, channel, a, b, c)`.
-        unit_points: `(3, i, j, k)`, -1 at the centre of the first node and 1 at that of the last, along a, b, c.
+        unit_points: `(3, i, j, k)` along a, b, c: -1 is the first node's centre, 1 the last one's.
         padding: What lies outside, as of `torch.nn.functional.grid_sample`.
 
     Returns:

@@ -35,7 +35,7 @@ _GREY_OEDEMA = 0.2
 _HALO_ROUGHNESS = 0.3
 _GLIOMA_DEPTH_MM = 8.0
 _MENINGIOMA_DEPTH_MM = 6.0
-_BUMP_SIZE = 0.4
+_BUMP_SIZE = 0.3
 _SPHERE = 0.8
 _LEAST_ROUGH = 0.4
 
@@ -50,7 +50,7 @@ class Kind(StrEnum):
 _NECROSIS_CHANCE = {Kind.GLIOMA: 0.6, Kind.MENINGIOMA: 0.1}
 #: Lowest MNI height of a centre: gliomas above the tentorium, meningiomas not below the cerebellum.
 _LOWEST_MM = {Kind.GLIOMA: -20.0, Kind.MENINGIOMA: -40.0}
-_ROUGHNESS = {Kind.GLIOMA: 0.16, Kind.MENINGIOMA: 0.07}
+_ROUGHNESS = {Kind.GLIOMA: 0.2, Kind.MENINGIOMA: 0.1}
 
 
 @dataclass(frozen=True, eq=False)
