@@ -33,6 +33,13 @@ class Interventions:
     matrix: NamedMatrix
     obeyed: dict[str, float]
 
+    def figures(self) -> dict[str, float]:
+        """Figures that gates are judged by, under their log names."""
+        beside = self.matrix.others()
+        worst = {"intervention/off_diagonal_max": max(beside.values())} if beside else {}
+        shares = {f"intervention/obeyed_{name}": share for name, share in self.obeyed.items()}
+        return {"intervention/diagonal_min": min(self.matrix.own().values()), **worst, **shares}
+
 
 def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Numbers) -> Interventions:
     r"""Exchange each part between scans, decode, encode again, and read every head.
