@@ -92,13 +92,14 @@ def cube_from(
     Raises:
         ValueError: If the shapes are others, all pulses are empty, or the tumour does not fit into the cube.
     """
-    available = torch.as_tensor(image).flatten(1).any(dim=1)
-    if image.ndim != 4 or len(available) != len(PULSES) or not available.any():
-        msg = f"image must be (4, i, j, k) with a channel that is not empty, got shape {tuple(image.shape)} and "
-        msg += f"{int(available.sum())} filled channels; give at least one of {', '.join(PULSES)}."
+    values = np.asarray(image, dtype=np.float32)
+    available = values.reshape(len(values), -1).any(axis=1)
+    if values.ndim != 4 or len(values) != len(PULSES) or not available.any():
+        msg = f"image must be (4, i, j, k) with a channel that is not empty, got shape {values.shape} and "
+        msg += f"{available.sum()} filled channels; give at least one of {', '.join(PULSES)}."
         raise ValueError(msg)
-    source = Grid((image.shape[1], image.shape[2], image.shape[3]), np.asarray(affine, dtype=np.float64))
-    item = {"image": image_on(np.asarray(image, dtype=np.float32), source)}
+    source = Grid((values.shape[1], values.shape[2], values.shape[3]), np.asarray(affine, dtype=np.float64))
+    item = {"image": image_on(values, source)}
     if label is not None:
         item["label"] = image_on(_fitting(np.asarray(label), source)[None], source)
     marked = Compose([TissueSharesd(), NormalizeIntensityd("image", nonzero=True, channel_wise=True)])(item)
@@ -112,7 +113,7 @@ def cube_from(
         image=cube["image"].as_tensor(),
         brain=cube["brain"].as_tensor()[0],
         tumour=cube["tumour"].as_tensor()[0] if label is not None else None,
-        available=available,
+        available=torch.from_numpy(available),
         affine=np.asarray(cube["image"].affine, dtype=np.float64),
         brain_kept=_share_inside(marked["brain"], grid),
     )
