@@ -105,6 +105,7 @@ def measured_study(  # noqa: PLR0913 - one line of the bundle's configuration ea
     table: str | Path | None = None,
     normalizer: str | Path | None = None,
     min_count: int = 20,
+    residualize: Mapping[str, str] | None = None,
 ) -> MeasuredStudy:
     """Open the study of a run; what is not given is measured and fitted, and kept beside the run.
 
@@ -116,6 +117,7 @@ def measured_study(  # noqa: PLR0913 - one line of the bundle's configuration ea
         table: Feature table of `revoxel semivae features`; None measures.
         normalizer: Fitted normaliser; None fits one.
         min_count: Training scans that must have a feature.
+        residualize: Covariate by feature, when a normaliser is fitted: what the covariate tells is taken out.
 
     Raises:
         SystemExit: With one line, if something is missing, cannot be measured or leaks between splits.
@@ -126,7 +128,7 @@ def measured_study(  # noqa: PLR0913 - one line of the bundle's configuration ea
         fitted = (
             FeatureNormalizer.from_json(Path(normalizer))
             if normalizer
-            else FeatureNormalizer(features, min_count=min_count).fit(
+            else FeatureNormalizer(features, residualize=residualize, min_count=min_count).fit(
                 measured, chosen.train, eval_ids=[*chosen.val, *chosen.test]
             )
         )

@@ -34,6 +34,8 @@ class DecoderSettings:
             the grid before and rearranges channels into voxels (Shi et al., CVPR 2016): a fifth of the time.
         per_modality: A decoder of its own for every pulse.
         auxiliary_residual: A second decoder, to half resolution and from the residual part alone.
+        template: Add an image of weights, which a training starts at the mean of its scans: the latent then
+            tells what differs from it, and no update is spent on what all heads share.
 
     Raises:
         ValueError: If an argument is none of these.
@@ -44,6 +46,7 @@ class DecoderSettings:
     last: Literal["full", "subpixel"] = "full"
     per_modality: bool = False
     auxiliary_residual: bool = False
+    template: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -180,6 +183,33 @@ class PerModalityDecoder(nn.Module):
         return torch.cat([decoder(z) for decoder in self.decoders], dim=1)
 
 
+class AroundTemplate(nn.Module):
+    """What a decoder gives, added to an image of weights.
+
+    Args:
+        decoder: Of the difference.
+        out_channels: Pulses.
+        spatial_size: Side of the image.
+    """
+
+    def __init__(self, decoder: nn.Module, out_channels: int, spatial_size: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.template = nn.Parameter(torch.zeros(out_channels, *3 * (spatial_size,)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode.
+
+        Args:
+            z: `(B, z_dim)`.
+
+        Returns:
+            `(B, out_channels, S, S, S)`.
+        """
+        difference: Tensor = self.decoder(z)
+        return difference + self.template
+
+
 def build_decoder(z_dim: int, spatial_size: int, out_channels: int, settings: DecoderSettings) -> nn.Module:
     """The decoder of the whole latent.
 
@@ -197,9 +227,9 @@ def build_decoder(z_dim: int, spatial_size: int, out_channels: int, settings: De
     def one(n_out: int) -> SpatialBroadcastDecoder3D:
         return SpatialBroadcastDecoder3D(z_dim, grid, settings.channels, n_out, settings.last)
 
-    if settings.per_modality:
-        return PerModalityDecoder([one(1) for _ in range(out_channels)])
-    return one(out_channels)
+    split = settings.per_modality
+    decoder = PerModalityDecoder([one(1) for _ in range(out_channels)]) if split else one(out_channels)
+    return AroundTemplate(decoder, out_channels, spatial_size) if settings.template else decoder
 
 
 def build_auxiliary_decoder(

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
     from revoxel.semivae.network.partition import LatentPartition
 
+#: Below it a part says nothing that could come back.
+_LEAST_VARIANCE = 0.01
+
 
 class InterventionConsistency(nn.Module):
     """Huber loss between features asked for by exchanged latents and features found in the image.
+
+    Its unit is the spread of what is asked for: a part that predicts little must come back as well as any other.
 
     Args:
         partition: Of the latent.
@@ -59,5 +64,10 @@ class InterventionConsistency(nn.Module):
         with torch.no_grad():
             asked = predict(exchanged["mu_given"])
         found = predict(exchanged["mu_found"])
-        parts = {name: F.huber_loss(found[name], asked[name]) for name in self.supervised}
+        parts = {name: _relative_loss(found[name], asked[name]) for name in self.supervised}
         return torch.stack(list(parts.values())).mean(), {n: loss.detach() for n, loss in parts.items()}
+
+
+def _relative_loss(found: Tensor, asked: Tensor) -> Tensor:
+    spread = (asked.var(dim=0, correction=0).mean() + _LEAST_VARIANCE).sqrt()
+    return F.huber_loss(found / spread, asked / spread)
