@@ -1,4 +1,4 @@
-"""Measures of dependence: unbiased where the usual ones are not; they see what means and correlations miss."""
+"""Measures of dependence: unbiased where usual ones are not; they see what means and correlations miss."""
 
 from __future__ import annotations
 
