@@ -75,8 +75,8 @@ def refuse_contradiction(
     both = sorted("-".join(sorted(pair)) for pair in dependent & {frozenset(pair) for pair in independent})
     if both:
         msg = (
-            f"a pair of parts must be in the hierarchy or independent, got both for {', '.join(both)}; take it "
-            "out of one."
+            f"a pair of parts must be in the hierarchy or independent, got both for {', '.join(both)}; take "
+            "it out of one."
         )
         raise ValueError(msg)
 

@@ -90,6 +90,9 @@ class SemiVAE(nn.Module):
             raise ValueError(msg)
         pooled = [part for part in self.partition.parts if not (outside and part.name == RESIDUAL)]
         channels = {2 ** (at + 1): n for at, n in enumerate(self.encoder.channels)}
+        if all(_DEEPEST_STRIDE not in settings.of(part.name) for part in pooled):
+            msg = f"a part must see stride {_DEEPEST_STRIDE}, got strides {settings.strides}; add it to one."
+            raise ValueError(msg)
         self.pool = PartitionPool(channels, pooled, settings)
         self.residual_head = self._residual_head() if outside else None
         bias = _raw_of(_FIRST_LOGVAR, self.lowest_logvar, self.highest_logvar)
@@ -211,7 +214,7 @@ class SemiVAE(nn.Module):
         return maps
 
     def _raw(self, maps: Mapping[int, Tensor], image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Mean and unbounded log variance by part, in full precision: a posterior is told by small numbers."""
+        """Mean and unbounded log variance by part, in full precision: small differences count."""
         with _full_precision(image):
             raw, attention = self.pool({stride: one.float() for stride, one in maps.items()})
         if self.residual_head is not None:
@@ -317,7 +320,8 @@ def _raw_of(logvar: float, low: float, high: float) -> float:
 
 
 def _full_precision(like: Tensor) -> torch.autocast:
-    return torch.autocast(like.device.type, enabled=False)
+    # Shapes without numbers, of which counts are taken, know no autocast.
+    return torch.autocast("cpu" if like.is_meta else like.device.type, enabled=False)
 
 
 def _settings(kind: type[_Kind], given: _Kind | Mapping[str, Any] | None) -> _Kind:

@@ -19,7 +19,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "phantom32": {
         "spatial_size": 32,
         "encoder": {"channels": [8, 16, 32, 64], "norm_groups": 4},
-        "pooling": {"strides": {"vol": [8], "loc": [4, 8], "shape": [4, 8], "residual": [8]}},
+        "pooling": {"strides": {"vol": [8, 16], "loc": [4, 8], "shape": [4, 8, 16], "residual": [8, 16]}},
         "decoder": {"grid": 4, "channels": [64, 32, 16, 8], "last": "subpixel"},
     },
 }
