@@ -63,6 +63,16 @@ class SyntheticTumourDataset(Dataset[dict[str, Any]]):
         return _item(scan, self.seed, index, truth={**patient.truth(), "radius_mm": grown.radius_mm})
 
 
+def patient_name(seed: int, index: int) -> str:
+    """What a patient is called; the seed is part of it, so that two data sets never share one by accident.
+
+    Args:
+        seed: Of the data set.
+        index: Of the patient.
+    """
+    return f"phantom-{seed}-{index:05d}"
+
+
 def longitudinal(
     index: int,
     seed: int = 0,
@@ -122,7 +132,6 @@ def _item(
     number: int = 0,
     time_years: float = 0.0,
 ) -> dict[str, Any]:
-    # The seed is part of the name: two data sets never share a patient by accident.
-    patient_id = f"phantom-{seed}-{index:05d}"
+    patient_id = patient_name(seed, index)
     names = {"patient_id": patient_id, "scan_id": f"{patient_id}-{number}", "time_years": time_years}
     return {**scan, **names, "truth": truth}
