@@ -8,6 +8,7 @@ import typer
 from revoxel.cli.semivae_features import features
 from revoxel.cli.semivae_fit_normalizer import fit_normalizer
 from revoxel.cli.semivae_growth import growth
+from revoxel.cli.semivae_synthesise import synthesise
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
 app.command()(growth)
+app.command()(synthesise)
 
 
 @app.callback()
