@@ -28,10 +28,10 @@ def start_at_mean_image(network: SemiVAE, bank: ScanBank, start_from: str | Path
     if start_from is not None or not isinstance(network.decoder, AroundTemplate):
         return
     template = network.decoder.template
-    total, count = torch.zeros(template.shape), torch.zeros(len(template))
+    total, count = torch.zeros(template.shape[1:]), torch.zeros(template.shape[1])
     for index in range(min(len(bank), _MOST_SCANS)):
         item = bank[index]
         total += item["image"]
         count += item["measured"]
     with torch.no_grad():
-        template.copy_(total / count.clamp_min(1)[:, None, None, None])
+        template.copy_((total / count.clamp_min(1)[:, None, None, None])[None])

@@ -195,7 +195,7 @@ class AroundTemplate(nn.Module):
     def __init__(self, decoder: nn.Module, out_channels: int, spatial_size: int) -> None:
         super().__init__()
         self.decoder = decoder
-        self.template = nn.Parameter(torch.zeros(out_channels, *3 * (spatial_size,)))
+        self.template = nn.Parameter(torch.zeros(1, out_channels, *3 * (spatial_size,)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode.
