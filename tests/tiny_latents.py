@@ -19,6 +19,8 @@ class LinearNetwork(nn.Module):
         ignores: Parts that the decoder leaves out.
     """
 
+    priors = None
+
     def __init__(self, partition, ignores=()):
         super().__init__()
         self.partition, self.ignores = partition, ignores

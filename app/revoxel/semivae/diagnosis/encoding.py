@@ -79,10 +79,11 @@ def _encoded(
     network: SemiVAE, partition: LatentPartition, batch: Mapping[str, Any], device: torch.device
 ) -> dict[str, Numbers]:
     mu, logvar = network.encode(batch["image"].to(device), batch["available"].to(device))
+    prior = None if network.priors is None else network.priors.prior(partition.split(mu))
     return {
         "mu": _numbers(mu),
         "logvar": _numbers(logvar),
-        "kl_nats": _numbers(kl_per_dimension(mu, logvar)),
+        "kl_nats": _numbers(kl_per_dimension(mu, logvar, prior)),
         "predicted": _in_order(network, partition, mu),
         "targets": _numbers(batch["targets"]),
         "known": _numbers(batch["target_mask"]),
