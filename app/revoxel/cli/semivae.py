@@ -5,10 +5,13 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.semivae_encode import encode
+from revoxel.cli.semivae_evaluate import evaluate
 from revoxel.cli.semivae_features import features
 from revoxel.cli.semivae_fit_normalizer import fit_normalizer
 from revoxel.cli.semivae_growth import growth
 from revoxel.cli.semivae_synthesise import synthesise
+from revoxel.cli.semivae_train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +21,11 @@ app = typer.Typer(
 app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
 app.command()(growth)
+
+app.command()(encode)
+app.command()(evaluate)
 app.command()(synthesise)
+app.command()(train)
 
 
 @app.callback()
