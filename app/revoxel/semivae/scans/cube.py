@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, NormalizeIntensityd
+from monai.transforms import NormalizeIntensityd, Orientationd
 
 from revoxel.core.geometry import Grid
 from revoxel.core.meta_images import grid_of, image_on
@@ -16,7 +16,7 @@ from revoxel.semivae.features.transforms import CheckAlignmentd
 from revoxel.semivae.scans.transforms import PULSES, LoadVolumed, StackPulsesd, TissueSharesd, ToCubed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
     from pathlib import Path
 
     from monai.data.meta_tensor import MetaTensor
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from revoxel.semivae.features.resampled import NetworkGrid
 
 _LEAST_KEPT = 0.99
+_ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +65,14 @@ def cube_of(images: Mapping[Pulse, Path], label: Path | None, grid: NetworkGrid)
         ValueError: If there is no pulse, a file is no volume, files lie on different grids, labels are
             unknown, or the tumour does not fit into the cube.
     """
-    present = [Pulse(pulse).value for pulse in images]
-    item: dict[str, Any] = {Pulse(pulse).value: path for pulse, path in images.items()}
-    steps: list[Any] = [LoadVolumed([*present, "label"], allow_missing_keys=True), StackPulsesd()]
+    paths: dict[Hashable, Any] = {Pulse(pulse).value: path for pulse, path in images.items()}
+    keys = tuple(paths) if label is None else (*paths, "label")
+    # Step by step: MONAI's Compose would hide what is wrong behind a RuntimeError.
+    loaded = LoadVolumed(keys)({**paths, "label": label})
     if label is not None:
-        item["label"] = label
-        steps.insert(1, CheckAlignmentd(present, "label"))
-    loaded = Compose(steps)(item)
-    image, labels = loaded["image"], loaded.get("label")
+        loaded = CheckAlignmentd(tuple(paths), "label")(loaded)
+    loaded = StackPulsesd()(loaded)
+    image, labels = loaded["image"], loaded["label"]
     return cube_from(image, None if labels is None else labels[0], image.affine, grid)
 
 
@@ -102,7 +103,9 @@ def cube_from(
     item = {"image": image_on(values, source)}
     if label is not None:
         item["label"] = image_on(_fitting(np.asarray(label), source)[None], source)
-    marked = Compose([TissueSharesd(), NormalizeIntensityd("image", nonzero=True, channel_wise=True)])(item)
+    # Axes along those of the cube, wherever the scanner put them: resampling is then separable.
+    item = Orientationd(tuple(item), axcodes="RAS", labels=_ENDS)(item)
+    marked = NormalizeIntensityd("image", nonzero=True, channel_wise=True)(TissueSharesd()(item))
     cube = ToCubed(("image", "brain", "tumour"), grid, allow_missing_keys=True)(marked)
     tumour_kept = _share_inside(item["label"], grid) if label is not None else 1.0
     if tumour_kept < _LEAST_KEPT:
