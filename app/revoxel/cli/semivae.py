@@ -12,6 +12,7 @@ from revoxel.cli.semivae_fit_normalizer import fit_normalizer
 from revoxel.cli.semivae_growth import growth
 from revoxel.cli.semivae_synthesise import synthesise
 from revoxel.cli.semivae_train import train
+from revoxel.cli.semivae_traverse import traverse
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app.command()(encode)
 app.command()(evaluate)
 app.command()(synthesise)
 app.command()(train)
+app.command()(traverse)
 
 
 @app.callback()
