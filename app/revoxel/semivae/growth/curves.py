@@ -13,15 +13,17 @@ Biol 2020.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from scipy.special import expit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from revoxel.semivae.growth.records import GrowthRecord
 
 _FLOOR_SHARE = 0.05
 _HIGHEST_LOG_RATE = 6.0
@@ -34,6 +36,26 @@ class Law(StrEnum):
     EXPONENTIAL = "exponential"
     GOMPERTZ = "gompertz"
     REDUCED_GOMPERTZ = "reduced_gompertz"
+
+
+class GrowthCurve(Protocol):
+    """Log volume over time as a mixed model sees it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parameters, those that vary between patients first."""
+
+    @property
+    def n_random(self) -> int:
+        """How many of them vary between patients."""
+
+    def __call__(
+        self, times_years: NDArray[np.float64], parameters: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Log volume `(row, time)` and its derivatives `(row, time, parameter)`; as of `Curve`."""
+
+    def of_patient(self, record: GrowthRecord) -> Self:
+        """The same law for one patient, who may be none of the training patients."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,11 @@ class Curve:
         """How many of them vary between patients."""
         return 3 if self.law is Law.GOMPERTZ else 2
 
+    @property
+    def has_capacity(self) -> bool:
+        """Whether growth slows down towards a volume K."""
+        return self.law in {Law.GOMPERTZ, Law.REDUCED_GOMPERTZ}
+
     def __call__(
         self, times_years: NDArray[np.float64], parameters: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -81,6 +108,14 @@ class Curve:
             return _gompertz(times_years, *columns)
         return _reduced_gompertz(times_years, self.floor, *columns)
 
+    def of_patient(self, record: GrowthRecord) -> Curve:
+        """The law with its capacity above the patient's visits too.
+
+        Args:
+            record: The patient.
+        """
+        return replace(self, floor=max(self.floor, float(record.log_volumes.max())))
+
     def log_capacity(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log of the volume that a Gompertz tumour tends to.
 
@@ -90,7 +125,7 @@ class Curve:
         Raises:
             ValueError: If the law knows no such volume.
         """
-        if self.law not in {Law.GOMPERTZ, Law.REDUCED_GOMPERTZ}:
+        if not self.has_capacity:
             msg = f"law must be a Gompertz to have a capacity, got {self.law}; ask another one."
             raise ValueError(msg)
         base = parameters[..., 0] if self.law is Law.GOMPERTZ else self.floor
