@@ -52,9 +52,9 @@ def train(
 
     Writes model.pt, the weights that were best on the validation patients, for `revoxel semivae evaluate`,
     `encode` and `revoxel bundles adopt`; validation.json with their figures and gates; checkpoints;
-    training_log.csv and tensorboard/ with all diagnostics. Cubes of the scans are kept in semivae_cubes/ beside
-    the run, for other runs too. The budget counts seconds of computing, so that other jobs on the machine change
-    nothing. Test patients are not read.
+    training_log.csv and tensorboard/ with all diagnostics. Cubes of the scans are kept in semivae_cubes/
+    beside the run, for other runs too. The budget counts seconds of computing, so that other jobs on the
+    machine change nothing. Test patients are not read.
 
     Example: revoxel semivae train --data out/phantoms --fold fold0 --budget 10min -o out/run
 

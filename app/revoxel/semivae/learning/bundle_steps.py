@@ -1,4 +1,4 @@
-"""What the bundle's evaluation and inference call by name: the verbs `evaluate` and `encode` on a bundle's weights."""
+"""What the bundle's evaluation and inference call by name: the verbs `evaluate` and `encode`."""
 
 from __future__ import annotations
 

@@ -15,9 +15,8 @@ from revoxel.core.one_line import one_line_errors
 from revoxel.core.provenance import write_sidecar
 from revoxel.semivae.diagnosis.coverage import LatentBank
 from revoxel.semivae.diagnosis.encoding import BATCH_SIZE, encode_scans
-from revoxel.semivae.diagnosis.epoch import epoch_diagnostics
 from revoxel.semivae.diagnosis.gates import judge_gates
-from revoxel.semivae.diagnosis.interventions import intervention_matrix
+from revoxel.semivae.diagnosis.validation import validation_figures
 from revoxel.semivae.learning.bank import ScanBank
 from revoxel.semivae.network.models import patients_digest, semivae_protocol
 
@@ -92,18 +91,18 @@ def finish_run(
         bank = LatentBank.fit(encode_scans(network, network.partition, batches("train")).mu)
         fitted = {"mean": bank.mean.tolist(), "covariance": bank.covariance.tolist()}
         save_checkpoint(folder / FINISHED, {"model": network.state_dict()}, {**best.protocol, "bank": fitted})
-        _judge(folder, network, list(batches("val")), best.protocol["training"]["free_bits"])
+        _judge(folder, network, list(batches("val")), bank, best.protocol["training"]["free_bits"])
     return folder / FINISHED
 
 
 def _judge(
-    folder: Path, network: SemiVAE, batches: list[Mapping[str, Any]], free_bits: Mapping[str, float]
+    folder: Path,
+    network: SemiVAE,
+    batches: list[Mapping[str, Any]],
+    bank: LatentBank,
+    free_bits: Mapping[str, float],
 ) -> None:
-    partition = network.partition
-    figures = epoch_diagnostics(network, partition, batches, free_bits)
-    mu = encode_scans(network, partition, batches).mu
-    if len(mu) > 1:
-        figures |= intervention_matrix(network, partition, mu).figures()
+    figures = validation_figures(network, network.partition, batches, free_bits, bank)
     gates = judge_gates(figures)
     record = {"split": "validation", "figures": figures, "gates": [asdict(gate) for gate in gates]}
     write_sidecar(folder / VALIDATED, record, overwrite=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 N_STAGES = 4
 _STEMS = ("joint", "grouped")
+_SMALLEST_HALF_PRECISION = 4
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,16 @@ class ResEncoder3D(nn.Module):
         maps = self.stem_norm(self.stem(image) + there)
         result = {}
         for index, stage in enumerate(self.stages):
-            maps = self._stage(stage, maps)
+            maps = self._in_safe_precision(stage, maps)
             result[2 ** (index + 1)] = maps
         return result
+
+    def _in_safe_precision(self, stage: nn.Module, maps: Tensor) -> Tensor:
+        # On a processor torch 2.13 fills gradients of bfloat16 convolutions on maps of 2^3 with chance.
+        if maps.device.type != "cpu" or maps.shape[-1] > _SMALLEST_HALF_PRECISION:
+            return self._stage(stage, maps)
+        with torch.autocast("cpu", enabled=False):
+            return self._stage(stage, maps.float())
 
     def _stage(self, stage: nn.Module, maps: Tensor) -> Tensor:
         if self.settings.checkpointing and torch.is_grad_enabled():
