@@ -34,8 +34,8 @@ class DecoderSettings:
             the grid before and rearranges channels into voxels (Shi et al., CVPR 2016): a fifth of the time.
         per_modality: A decoder of its own for every pulse.
         auxiliary_residual: A second decoder, to half resolution and from the residual part alone.
-        template: Add an image of weights, which a training starts at the mean of its scans: the latent then
-            tells what differs from it, and no update is spent on what all heads share.
+        template: Add an image of weights: the latent then tells what differs from it. It starts at 0; a decoder
+            that starts around the mean image has little to gain from its latent, and gives it up.
 
     Raises:
         ValueError: If an argument is none of these.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from revoxel.semivae.network.partition import LatentPartition
 
 #: Below it a part says nothing that could come back.
-_LEAST_VARIANCE = 0.01
+_LEAST_VARIANCE = 1e-3
 
 
 class InterventionConsistency(nn.Module):
