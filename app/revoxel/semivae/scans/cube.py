@@ -65,14 +65,15 @@ def cube_of(images: Mapping[Pulse, Path], label: Path | None, grid: NetworkGrid)
         ValueError: If there is no pulse, a file is no volume, files lie on different grids, labels are
             unknown, or the tumour does not fit into the cube.
     """
-    paths: dict[Hashable, Any] = {Pulse(pulse).value: path for pulse, path in images.items()}
-    keys = tuple(paths) if label is None else (*paths, "label")
-    # Step by step: MONAI's Compose would hide what is wrong behind a RuntimeError.
-    loaded = LoadVolumed(keys)({**paths, "label": label})
+    item: dict[Hashable, Any] = {Pulse(pulse).value: path for pulse, path in images.items()}
     if label is not None:
-        loaded = CheckAlignmentd(tuple(paths), "label")(loaded)
+        item["label"] = label
+    # Step by step: MONAI's Compose would hide what is wrong behind a RuntimeError.
+    loaded = LoadVolumed((*PULSES, "label"), allow_missing_keys=True)(item)
+    if label is not None:
+        loaded = CheckAlignmentd(PULSES, "label", allow_missing_keys=True)(loaded)
     loaded = StackPulsesd()(loaded)
-    image, labels = loaded["image"], loaded["label"]
+    image, labels = loaded["image"], loaded.get("label")
     return cube_from(image, None if labels is None else labels[0], image.affine, grid)
 
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NODES_PER_SIGMA = 2.0
+_RIM = 6
+#: Standard deviation of white noise of variance 1 filtered along one axis.
+_LINE_SD = float(
+    np.linalg.norm(ndimage.gaussian_filter1d(np.eye(2 * _RIM + 1)[_RIM], _NODES_PER_SIGMA, radius=_RIM))
+)
 
 
 def smooth_lattice(
@@ -31,14 +36,12 @@ def smooth_lattice(
     Returns:
         `(1, field, a, b, c)` float32 on a lattice of half a sigma whose corners are those of the box.
     """
-    nodes = [max(int(np.ceil(side / sigma_mm * _NODES_PER_SIGMA)) + 1, 4) for side in extent_mm]
-    noise = rng.standard_normal((n_fields, *nodes), dtype=np.float32)
-    impulse = np.zeros(65)
-    impulse[32] = 1.0
-    line = ndimage.gaussian_filter1d(impulse, _NODES_PER_SIGMA)
-    # Wrapping keeps the variance the same at the edges as inside.
-    smooth = ndimage.gaussian_filter(noise, (0, *[_NODES_PER_SIGMA] * 3), mode="wrap")
-    return torch.from_numpy(smooth / np.float32((line**2).sum() ** 1.5))[None]
+    nodes = [max(int(np.ceil(side / sigma_mm * _NODES_PER_SIGMA)) + 1, 2) for side in extent_mm]
+    noise = rng.standard_normal((n_fields, *(count + 2 * _RIM for count in nodes)), dtype=np.float32)
+    # A rim as wide as the filter keeps the variance the same at the edges as inside.
+    smooth = ndimage.gaussian_filter(noise, (0, *[_NODES_PER_SIGMA] * 3), radius=(0, *[_RIM] * 3))
+    inside = (slice(None), *(slice(_RIM, _RIM + count) for count in nodes))
+    return torch.from_numpy(smooth[inside] / np.float32(_LINE_SD**3))[None]
 
 
 def sample(maps: torch.Tensor, unit_points: torch.Tensor, padding: str = "border") -> torch.Tensor:
