@@ -5,6 +5,7 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.semivae_check import check
 from revoxel.cli.semivae_encode import encode
 from revoxel.cli.semivae_evaluate import evaluate
 from revoxel.cli.semivae_features import features
@@ -23,6 +24,7 @@ app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
 app.command()(growth)
 
+app.command()(check)
 app.command()(encode)
 app.command()(evaluate)
 app.command()(synthesise)

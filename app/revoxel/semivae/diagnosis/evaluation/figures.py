@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from revoxel.semivae.diagnosis.ceiling import noise_ceiling, resampled_targets
-from revoxel.semivae.diagnosis.coverage import LatentBank, between, latent_coverage, reencode_drift
+from revoxel.semivae.diagnosis.coverage import LatentBank
 from revoxel.semivae.diagnosis.disentanglement import dci, mig, sap
 from revoxel.semivae.diagnosis.encoding import encode_scans
 from revoxel.semivae.diagnosis.epoch import latent_diagnostics, reconstruction_names, shift_sensitivity
@@ -16,8 +16,9 @@ from revoxel.semivae.diagnosis.gates import judge_gates
 from revoxel.semivae.diagnosis.interventions import intervention_matrix
 from revoxel.semivae.diagnosis.probing import cross_probe_matrix
 from revoxel.semivae.diagnosis.reconstruction import residual_alive
-from revoxel.semivae.diagnosis.regression import bootstrap_interval, mean_known, r2_masked
+from revoxel.semivae.diagnosis.regression import bootstrap_interval, r2_masked
 from revoxel.semivae.diagnosis.tumour_images import tumour_images
+from revoxel.semivae.diagnosis.validation import coverage_figures, image_figures
 from revoxel.semivae.diagnosis.validity import blanking_drop, permutation_r2
 from revoxel.semivae.network.partition import RESIDUAL
 
@@ -123,8 +124,7 @@ def _image_figures(found: Evaluation, model: SemiVaeModel, test: ScanBatches) ->
         found.metrics |= reconstruction_names(alive)
     found.metrics["latent_diag/shift_sensitivity"] = shift_sensitivity(network, next(iter(test.during(""))))
     found.scans = list(tumour_images(network, test.during("tumours"), latents))
-    for name in found.scans[0]:
-        found.metrics[f"image/{name}"] = mean_known(np.array([scan[name] for scan in found.scans]))
+    found.metrics |= image_figures(found.scans)
     if _VOLUME in partition.features:
         drop = blanking_drop(network, partition, test.during("blank"), latents)
         found.metrics["leakage/blanking_drop"] = drop
@@ -135,11 +135,7 @@ def _exchange_figures(found: Evaluation, model: SemiVaeModel, report: Progress) 
     exchanged = intervention_matrix(model.network, model.partition, found.latents.mu)
     report("exchange", 1.0)
     found.matrices["intervention"] = exchanged.matrix
-    found.metrics["intervention/diagonal_min"] = min(exchanged.matrix.own().values())
-    beside = exchanged.matrix.others()
-    if beside:
-        found.metrics["intervention/off_diagonal_max"] = max(beside.values())
-    found.metrics |= {f"intervention/obeyed_{name}": share for name, share in exchanged.obeyed.items()}
+    found.metrics |= exchanged.figures()
 
 
 def _probe_figures(found: Evaluation, model: SemiVaeModel, train: Latents) -> None:
@@ -157,17 +153,14 @@ def _probe_figures(found: Evaluation, model: SemiVaeModel, train: Latents) -> No
 def _coverage_figures(
     found: Evaluation, model: SemiVaeModel, train: Latents | None, report: Progress
 ) -> None:
-    """Where the scans lie among the training patients', and whether the space between scans is filled."""
-    mu = found.latents.mu
     bank = model.bank if train is None else LatentBank.fit(train.mu)
-    if bank is not None:
-        found.metrics |= {f"coverage/{name}": value for name, value in latent_coverage(bank, mu).items()}
-        for scan, distance in zip(found.scans, bank.distances(mu), strict=True):
-            scan["distance"] = float(distance / np.sqrt(mu.shape[1]))
-    spread = (mu if train is None else train.mu).std(axis=0)
-    for at, (name, points) in enumerate({"scans": mu, "between": between(mu)}.items()):
-        report("drift", at / 2)
-        found.metrics[f"drift/{name}"] = float(np.median(reencode_drift(model.network, points, spread)))
+    if bank is None:
+        return
+    report("drift", 0.0)
+    mu = found.latents.mu
+    found.metrics |= coverage_figures(model.network, mu, bank)
+    for scan, distance in zip(found.scans, bank.distances(mu), strict=True):
+        scan["distance"] = float(distance / np.sqrt(mu.shape[1]))
     report("drift", 1.0)
 
 
