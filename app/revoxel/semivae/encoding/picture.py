@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from revoxel.semivae.encoding.predictions import Prediction
 
 _DPI = 110
+_WIDTH = 13.0
+_OUTLINE = 0.5
 _INTERVAL_SD = 1.96
 _FARTHEST = 4.5
 _PREDICTED, _MEASURED = OKABE_ITO[5], OKABE_ITO[6]
@@ -71,35 +73,42 @@ def save_picture(content: LatentPicture, path: Path) -> Path:
 
 
 def _draw(content: LatentPicture) -> Figure:
-    n_rows = len(content.predictions)
-    figure = Figure(figsize=(13, max(4.6, 0.34 * n_rows + 1.6)), layout="constrained")
+    # Fixed places: a layout engine would take longer than everything else that is done with a visit.
+    height = max(4.6, 0.3 * len(content.predictions) + 1.9)
+    figure = Figure(figsize=(_WIDTH, height))
     FigureCanvasAgg(figure)
-    slices, features = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1.0)).flat
-    _draw_slices(slices.subplots(2, len(Pulse), squeeze=False), content)
+    _draw_slices(figure.add_axes((0.03, 0.14, 0.47, 0.7)), content)
     if content.predictions:
-        _draw_features(features.subplots(), content.predictions)
+        _draw_features(figure.add_axes((0.635, 0.2, 0.2, 0.64)), content.predictions)
     figure.suptitle(content.title, fontsize=11)
     figure.supxlabel("\n".join([*content.warnings, RESEARCH_USE.capitalize() + "."]), fontsize=8)
     return figure
 
 
-def _draw_slices(axes: NDArray[Any], content: LatentPicture) -> None:
-    """Axial slices through the tumour, else through the middle; left of the patient on the left."""
-    level = _level(content)
-    for column, pulse in enumerate(Pulse):
-        rows = {"input": content.image, "decoded": content.reconstruction}
-        seen = content.image[column] if content.available[column] else content.reconstruction[column]
+def _draw_slices(axis: Axes, content: LatentPicture) -> None:
+    """Axial slices through the tumour, else through the middle; left of the patient on the left.
+
+    Input above, decoded below, one grey window per pulse; the outline is that of the label map.
+    """
+    level, side = _level(content), content.image.shape[-1]
+    tiles = []
+    for at, there in enumerate(content.available):
+        seen = content.image[at] if there else content.reconstruction[at]
         low, high = np.percentile(seen, (1, 99.7))
-        for axis, (name, volume) in zip(axes[:, column], rows.items(), strict=True):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if column == 0:
-                axis.set_ylabel(name, fontsize=9)
-            if name == "input" and not content.available[column]:
-                axis.text(0.5, 0.5, "not given", ha="center", va="center", fontsize=9)
-                continue
-            axis.imshow(volume[column, :, :, level].T, cmap="gray", vmin=low, vmax=high, origin="lower")
-        axes[0, column].set_title(pulse.value, fontsize=9)
+        slices = [volume[at, :, :, level].T for volume in (content.reconstruction, content.image)]
+        tiles.append(np.concatenate([(one - low) / max(high - low, 1e-6) for one in slices]))
+    axis.imshow(np.concatenate(tiles, axis=1), cmap="gray", vmin=0, vmax=1, origin="lower")
+    if content.tumour is not None and content.tumour[:, :, level].max() > _OUTLINE:
+        outline = np.tile(content.tumour[:, :, level].T, (2, len(tiles)))
+        axis.contour(outline, levels=[_OUTLINE], colors=[_MEASURED], linewidths=0.8)
+    centres = side * (np.arange(len(tiles)) + 0.5) - 0.5
+    words = [
+        pulse if there else f"{pulse}, absent" for pulse, there in zip(Pulse, content.available, strict=True)
+    ]
+    axis.set_xticks(centres, words, fontsize=9)
+    axis.xaxis.tick_top()
+    axis.set_yticks(centres[:2], ["decoded", "input"], rotation=90, va="center", fontsize=9)
+    axis.tick_params(length=0)
 
 
 def _level(content: LatentPicture) -> int:
@@ -114,14 +123,15 @@ def _draw_features(axis: Axes, predictions: Mapping[str, Prediction]) -> None:
     """Predicted and measured values on the scale of the training patients: 0 is their mean, 1 their SD."""
     rows = np.arange(len(predictions))
     guesses = list(predictions.values())
-    centre = np.array([one.standardised for one in guesses])
+    centre, measured = (
+        np.clip([getattr(one, name) for one in guesses], -_FARTHEST, _FARTHEST)
+        for name in ("standardised", "standardised_measured")
+    )
     reach = _INTERVAL_SD * np.array([one.standardised_sd for one in guesses])
     axis.errorbar(
         centre, rows, xerr=reach, fmt="o", color=_PREDICTED, ms=5, label="predicted, 95 % of posterior"
     )
-    axis.plot(
-        [one.standardised_measured for one in guesses], rows, "D", color=_MEASURED, ms=5, label="measured"
-    )
+    axis.plot(measured, rows, "D", color=_MEASURED, ms=5, label="measured", clip_on=False)
     axis.axvline(0, color="0.8", lw=1, zorder=0)
     axis.set_yticks(rows, list(predictions), fontsize=8)
     axis.set_ylim(len(rows) - 0.5, -0.5)

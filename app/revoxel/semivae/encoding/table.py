@@ -62,7 +62,7 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "patient_id": record["patient_id"],
         "time_years": record["time_years"],
         "volume_mm3": measured.get("wt.volume_mm3"),
-        "pulses": " ".join(pulse for pulse, there in record["available"].items() if there),
+        "pulses": _pulses(record),
         **features,
         "distance": record["coverage"] and record["coverage"]["distance"],
         "n_warnings": len(record["warnings"]),
@@ -87,7 +87,7 @@ def visit_row(record: Mapping[str, Any]) -> dict[str, float | str]:
     """
     volume = record["predictions"].get(VOLUME, {"value": None, "measured": None})
     return {
-        "pulses": " ".join(pulse for pulse, there in record["available"].items() if there),
+        "pulses": "all" if all(record["available"].values()) else _pulses(record),
         "predicted, ml": _millilitres(volume["value"]),
         "measured, ml": _millilitres(volume["measured"]),
         "distance": record["coverage"]["distance"] if record["coverage"] else "-",
@@ -110,6 +110,10 @@ def feature_rows(record: Mapping[str, Any]) -> dict[str, dict[str, float | str]]
         }
         for name, one in record["predictions"].items()
     }
+
+
+def _pulses(record: Mapping[str, Any]) -> str:
+    return " ".join(pulse for pulse, there in record["available"].items() if there)
 
 
 def _millilitres(log_mm3: float | None) -> float | str:
