@@ -85,6 +85,7 @@ def _show(made: WrittenCohort, *, grows: bool) -> None:
         "scans": f"{made.n_scans} ({made.n_kept} patients were there already)",
         "study": str(made.study),
         "truth": str(made.truth),
+        "picture": str(made.picture),
         "next": f"revoxel semivae features {made.study} -o {made.study.parent / 'table.parquet'}",
     }
     if grows:

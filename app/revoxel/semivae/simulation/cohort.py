@@ -20,12 +20,14 @@ from revoxel.core.volumes import RESEARCH_USE, atomic_path, write_volume
 from revoxel.semivae.simulation.course import CourseSettings
 from revoxel.semivae.simulation.dataset import SyntheticTumourDataset, longitudinal, patient_name
 from revoxel.semivae.simulation.phantom import PhantomSettings
+from revoxel.semivae.simulation.picture import save_picture
 from revoxel.semivae.study import TumourScan, TumourStudy, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-STUDY, VISITS, TRUTH, RECORD = "study.json", "visits.csv", "truth.csv", "patient.json"
+STUDY, VISITS, TRUTH, PICTURE = "study.json", "visits.csv", "truth.csv", "phantoms.png"
+RECORD = "patient.json"
 _N_FOLDS = 5
 _LICENCE = "synthetic, from the MNI152 2009a template"
 
@@ -96,6 +98,7 @@ class WrittenCohort:
         study: The study file.
         visits: CSV for `revoxel semivae growth`.
         truth: CSV with what the tumours were drawn with.
+        picture: The first scans.
         n_scans: Visits of all patients.
         n_kept: Patients that were there already.
     """
@@ -103,6 +106,7 @@ class WrittenCohort:
     study: Path
     visits: Path
     truth: Path
+    picture: Path
     n_scans: int
     n_kept: int
 
@@ -167,9 +171,16 @@ def write_cohort(
     ]
     _write_table(folder / VISITS, [_growth_row(visit) for visit in visits])
     _write_table(folder / TRUTH, [{"scan_id": visit["scan_id"], **visit["truth"]} for visit in visits])
-    study = write_strict(_study(recipe, visits), folder / STUDY)
-    kept = recipe.n_patients - len(missing)
-    return WrittenCohort(study, folder / VISITS, folder / TRUTH, len(visits), kept)
+    study = _study(recipe, visits, folder)
+    save_picture(study, folder / PICTURE)
+    return WrittenCohort(
+        study=write_strict(study, folder / STUDY),
+        visits=folder / VISITS,
+        truth=folder / TRUTH,
+        picture=folder / PICTURE,
+        n_scans=len(visits),
+        n_kept=recipe.n_patients - len(missing),
+    )
 
 
 def _refuse_other_study(path: Path, recipe: CohortRecipe) -> None:
@@ -230,7 +241,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table.writerows(rows)
 
 
-def _study(recipe: CohortRecipe, visits: Sequence[Mapping[str, Any]]) -> TumourStudy:
+def _study(recipe: CohortRecipe, visits: Sequence[Mapping[str, Any]], folder: Path) -> TumourStudy:
     scans = [
         TumourScan(
             scan_id=visit["scan_id"],
@@ -245,7 +256,7 @@ def _study(recipe: CohortRecipe, visits: Sequence[Mapping[str, Any]]) -> TumourS
     patients = recipe.patients()
     n_folds = min(_N_FOLDS, len(patients))
     folds = automatic_folds(patients, n_folds, seed=recipe.seed) if n_folds >= MIN_FOLDS else []
-    return TumourStudy(scans=scans, folds=folds)
+    return TumourStudy(scans=scans, folds=folds, folder=folder)
 
 
 def _place(visit: Mapping[str, Any], name: str) -> Path:
