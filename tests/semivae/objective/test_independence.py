@@ -8,6 +8,7 @@ from torch import Tensor
 
 from laws import assert_gradient
 from revoxel.semivae.network.partition import LatentPartition, Part
+from revoxel.semivae.objective import dependence
 from revoxel.semivae.objective.independence import IndependenceLoss
 
 PARTITION = LatentPartition(
@@ -109,13 +110,28 @@ def test_state_continues_a_training():
     assert torch.equal(first(*_latents(seed=1))[0], second(*_latents(seed=1))[0])
 
 
-def test_gradient_with_a_queue_is_that_of_finite_differences():
-    loss = IndependenceLoss(PARTITION, queue=16)
-    loss(*_latents())
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_is_that_of_finite_differences(kind, monkeypatch):
+    # Gradients leave the kernel's width alone.
+    monkeypatch.setattr(dependence, "_median", lambda *distances: 5.0)
+    loss = IndependenceLoss(PARTITION, kind, queue=0)
     mu, logvar = (values.double().requires_grad_() for values in _latents(5, seed=1))
-    for kind in KINDS:
-        loss.eval().kind = kind
-        assert_gradient(lambda m, v: loss(m, v)[0], mu, logvar)
+    assert_gradient(lambda m, v: loss(m, v)[0], mu, logvar)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_queue_leaves_the_strength_of_the_pull(kind):
+    mu, logvar = _dependent(256)
+    batch = mu[:16].clone().requires_grad_()
+    loss = IndependenceLoss(PARTITION, kind, queue=240)
+    with torch.no_grad():
+        loss.queued.copy_(mu[16:])
+        loss.n_seen += 240
+    (queued,) = torch.autograd.grad(loss(batch, logvar[:16])[0], batch)
+    mu.requires_grad_()
+    (whole,) = torch.autograd.grad(IndependenceLoss(PARTITION, kind, queue=0)(mu, logvar)[0], mu)
+    # Sixteen samples stand for 256, with their own posterior variances.
+    torch.testing.assert_close(queued, 16 * whole[:16], rtol=0.1, atol=2e-3)
 
 
 def test_first_batches_below_four_samples_cost_nothing_yet():

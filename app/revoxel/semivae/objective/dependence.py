@@ -85,10 +85,16 @@ def _distances(new: Tensor, old: Tensor) -> Blocks:
 def _kernels(blocks: Blocks) -> Blocks:
     """Gaussian kernels of distances, diagonals 0."""
     new, between, old = (block**2 for block in blocks)
-    # All distances say no more about the width than those of new samples, and their median takes long.
-    width = (between if between.numel() else _off_diagonal(new)).median()
-    kernels = [torch.exp(-square / width.clamp_min(_LEAST_VARIANCE)) for square in (new, between, old)]
+    width = _median(new, between)
+    kernels = [torch.exp(-square / width) for square in (new, between, old)]
     return _hollow(kernels[0]), kernels[1], _hollow(kernels[2])
+
+
+def _median(new: Tensor, between: Tensor) -> Tensor:
+    """Median squared distance of new samples, without gradient: it would be that of two samples alone."""
+    # The earlier samples among themselves say no more about it, and their median takes long.
+    square = between if between.numel() else _off_diagonal(new)
+    return square.detach().median().clamp_min(_LEAST_VARIANCE)
 
 
 def _correlations(matrices: Sequence[Blocks]) -> Tensor:

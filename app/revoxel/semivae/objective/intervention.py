@@ -29,7 +29,7 @@ _LEAST_VARIANCE = 1e-3
 class InterventionConsistency(nn.Module):
     """Huber loss between features asked for by exchanged latents and features found in the image.
 
-    Its unit is the spread of what is asked for: a part that predicts little must come back as well as any other.
+    Its unit is the spread of what is asked for: a part that predicts little must come back too.
 
     Args:
         partition: Of the latent.
