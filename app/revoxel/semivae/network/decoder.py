@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from monai.networks.utils import pixelshuffle
 from torch import nn
+from torch.nn import functional
 
 from revoxel.semivae.network.pooling import centres
 
@@ -34,8 +35,10 @@ class DecoderSettings:
             the grid before and rearranges channels into voxels (Shi et al., CVPR 2016): a fifth of the time.
         per_modality: A decoder of its own for every pulse.
         auxiliary_residual: A second decoder, to half resolution and from the residual part alone.
-        template: Add an image of weights: the latent then tells what differs from it. It starts at 0; a decoder
-            that starts around the mean image has little to gain from its latent, and gives it up.
+        template: Add an image of weights: the latent then tells what differs from it. It starts at 0; a
+            decoder that starts around the mean image has little to gain from its latent, and gives it up.
+        template_modes: So many images of half the resolution are added too, each times a combination of the
+            latent: the part that is linear, as of principal components, is learnt first and fast.
 
     Raises:
         ValueError: If an argument is none of these.
@@ -47,6 +50,7 @@ class DecoderSettings:
     per_modality: bool = False
     auxiliary_residual: bool = False
     template: bool = False
+    template_modes: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -184,18 +188,24 @@ class PerModalityDecoder(nn.Module):
 
 
 class AroundTemplate(nn.Module):
-    """What a decoder gives, added to an image of weights.
+    """What a decoder gives, added to an image of weights and to some modes of it.
 
     Args:
         decoder: Of the difference.
+        z_dim: Numbers of the latent.
         out_channels: Pulses.
         spatial_size: Side of the image.
+        n_modes: Images that combinations of the latent are multiplied with.
     """
 
-    def __init__(self, decoder: nn.Module, out_channels: int, spatial_size: int) -> None:
+    def __init__(
+        self, decoder: nn.Module, z_dim: int, out_channels: int, spatial_size: int, n_modes: int
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.template = nn.Parameter(torch.zeros(1, out_channels, *3 * (spatial_size,)))
+        self.amplitudes = nn.Linear(z_dim, n_modes) if n_modes else None
+        self.modes = nn.Parameter(torch.zeros(n_modes, out_channels, *3 * (spatial_size // 2,)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode.
@@ -206,8 +216,11 @@ class AroundTemplate(nn.Module):
         Returns:
             `(B, out_channels, S, S, S)`.
         """
-        difference: Tensor = self.decoder(z)
-        return difference + self.template
+        image: Tensor = self.decoder(z) + self.template
+        if self.amplitudes is None:
+            return image
+        coarse = torch.einsum("bm,mcxyz->bcxyz", self.amplitudes(z), self.modes)
+        return image + functional.interpolate(coarse, scale_factor=2, mode="trilinear")
 
 
 def build_decoder(z_dim: int, spatial_size: int, out_channels: int, settings: DecoderSettings) -> nn.Module:
@@ -229,7 +242,9 @@ def build_decoder(z_dim: int, spatial_size: int, out_channels: int, settings: De
 
     split = settings.per_modality
     decoder = PerModalityDecoder([one(1) for _ in range(out_channels)]) if split else one(out_channels)
-    return AroundTemplate(decoder, out_channels, spatial_size) if settings.template else decoder
+    if not settings.template:
+        return decoder
+    return AroundTemplate(decoder, z_dim, out_channels, spatial_size, settings.template_modes)
 
 
 def build_auxiliary_decoder(

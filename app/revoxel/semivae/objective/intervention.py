@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from revoxel.semivae.network.partition import LatentPartition
 
-#: Below it a part says nothing that could come back.
-_LEAST_VARIANCE = 1e-3
+#: Below it the unit stays: else parts that say little yet would be pressed to say nothing.
+_LEAST_VARIANCE = 0.1
 
 
 class InterventionConsistency(nn.Module):
