@@ -1,6 +1,6 @@
 """Why a residual latent collapses: our loss beside the one this project began with, same network, same data.
 
-The original loss is the mean squared error over all voxels plus the KL of the residual part, on an output in a
+The original loss is the mean squared error over all voxels plus the KL of the residual part, behind a
 tanh: a Gaussian of variance N/2 for N voxels, under which no direction of a brain is worth a latent. Semantic
 heads are trained alike in both. Prints one table; see docs/semivae_training.md.
 
