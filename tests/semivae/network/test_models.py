@@ -125,3 +125,13 @@ def test_bundle_network_gives_the_mean_and_sees_missing_pulses(model):
     available[1, 2] = False
     assert torch.equal(adapter(images), adapter.core.encode(images, available)[0])
     assert set(adapter.state_dict()) == set(model.network.state_dict())
+
+
+@pytest.mark.slow
+def test_bundle_network_can_be_exported_for_batches_of_any_size():
+    adapter = SemiVaeBundleNet(ARGUMENTS).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    exported = torch.export.export(adapter, (tiny_images(2),), dynamic_shapes=(batch,)).module()
+    images = tiny_images(3)
+    images[1, 2] = 0
+    torch.testing.assert_close(exported(images), adapter(images))

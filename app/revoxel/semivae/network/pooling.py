@@ -96,7 +96,7 @@ class SpatialAttention(nn.Module):
         """
         voxels = maps.flatten(2).transpose(1, 2)
         attention = self.logits(voxels).softmax(dim=1).transpose(1, 2)
-        seen = torch.cat((voxels, centres(maps).expand(len(maps), -1, -1)), dim=2)
+        seen = torch.cat((voxels, centres(maps).expand(maps.shape[0], -1, -1)), dim=2)
         pooled = torch.cat(((attention @ seen).flatten(1), voxels.mean(dim=1)), dim=1)
         return pooled, attention.unflatten(2, maps.shape[2:])
 

@@ -291,10 +291,13 @@ class SemiVAE(nn.Module):
         if available is not None and available.shape != image.shape[:2]:
             msg = f"available must be {tuple(image.shape[:2])}, got {tuple(available.shape)}; one per pulse."
             raise ValueError(msg)
-        # Training stops at a loss that is not finite; a look at every voxel would make a GPU wait.
-        if not self.training and not image.is_meta and not torch.isfinite(image.sum()):
+        if self._looks_at_voxels(image) and not torch.isfinite(image.sum()):
             msg = "image must be finite, got NaN or infinity; replace such voxels before use."
             raise ValueError(msg)
+
+    def _looks_at_voxels(self, image: Tensor) -> bool:
+        # Training stops at a loss that is not finite; a look at every voxel would make a GPU wait.
+        return not (self.training or image.is_meta or torch.compiler.is_compiling())
 
 
 def _check_size(spatial_size: int) -> None:
