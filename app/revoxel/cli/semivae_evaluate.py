@@ -29,6 +29,12 @@ def evaluate(
     ] = None,
     checkpoint: CheckpointOption = None,
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("out/semivae_evaluation"),
+    probe_patients: Annotated[
+        int, typer.Option(min=0, help="Training patients that probes are fitted on, at most.")
+    ] = 200,
+    cubes: Annotated[
+        Path | None, typer.Option(help="Folder of cubes to share, such as semivae_cubes/ beside a run.")
+    ] = None,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -59,14 +65,15 @@ def evaluate(
     set_threads(threads)
     console = Console()
     model = load_model(checkpoint, device)
-    plan = plan_evaluation(read_study(study_file(study)), fold, model, out, overwrite=overwrite)
+    opened = read_study(study_file(study))
+    plan = plan_evaluation(opened, fold, model, out, n_probe_patients=probe_patients, overwrite=overwrite)
     if dry_run:
         _show_plan(console, plan)
         return
     if plan.why or overwrite:
         command = shlex.join(["revoxel", *sys.argv[1:]])
         with stage_bars() as progress:
-            evaluate_plan(plan, model, progress, {"command": command, "study": str(study)})
+            evaluate_plan(plan, model, progress, {"command": command, "study": str(study)}, cubes)
     else:
         console.print("evaluated before with the same files and weights, kept")
     _show(console, plan)
@@ -95,8 +102,11 @@ def _show(console: Console, plan: EvaluationPlan) -> None:
     console.print(gate_table(record["gates"]))
     for text in record["warnings"]:
         console.print(f"[yellow]-[/yellow] {escape(text)}", soft_wrap=True)
-    n_failed = sum(not gate["passed"] for gate in record["gates"])
-    console.print(f"{len(record['gates']) - n_failed} gates passed, {n_failed} failed")
+    failed = [gate for gate in record["gates"] if not gate["passed"]]
+    console.print(f"{len(record['gates']) - len(failed)} gates passed, {len(failed)} failed")
+    for remedy in dict.fromkeys(gate["remedy"] for gate in failed):
+        figures = ", ".join(gate["metric"] for gate in failed if gate["remedy"] == remedy)
+        console.print(f"[red]-[/red] {escape(f'{figures}: {remedy}')}", soft_wrap=True)
     console.print(f"figures  {plan.paths.metrics}\npicture  {plan.paths.picture}", soft_wrap=True)
 
 
@@ -113,10 +123,10 @@ def _feature_rows(record: Mapping[str, Any]) -> dict[str, dict[str, float | str]
 
 
 def gate_table(gates: list[dict[str, Any]]) -> Any:
-    """Gates for the console, failed ones with what to try.
+    """Gates for the console.
 
     Args:
-        gates: `metric`, `value`, `rule`, `limit`, `passed`, `remedy` each.
+        gates: `metric`, `value`, `rule`, `limit`, `passed` each.
     """
     from revoxel.core.report import number_table
 
@@ -125,7 +135,6 @@ def gate_table(gates: list[dict[str, Any]]) -> Any:
             "value": _number(gate["value"]),
             "wanted": f"{gate['rule']} {gate['limit']:g}",
             "gate": "[green]passed[/green]" if gate["passed"] else "[red]failed[/red]",
-            "what to try": "" if gate["passed"] else gate["remedy"],
         }
         for gate in gates
     }

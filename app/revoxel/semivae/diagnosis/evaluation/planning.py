@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from revoxel.semivae.study import TumourScan, TumourStudy
 
 _FEWEST_TEST = 3
+#: More make probes slower, not much better.
+PROBE_PATIENTS = 200
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,13 @@ class EvaluationPlan:
 
 
 def plan_evaluation(
-    study: TumourStudy, fold: str | None, model: SemiVaeModel, out: Path, *, overwrite: bool = False
+    study: TumourStudy,
+    fold: str | None,
+    model: SemiVaeModel,
+    out: Path,
+    *,
+    n_probe_patients: int = PROBE_PATIENTS,
+    overwrite: bool = False,
 ) -> EvaluationPlan:
     """Choose patients and check everything that can be known before images are read.
 
@@ -63,6 +71,7 @@ def plan_evaluation(
             only fold, or all patients of a study without folds.
         model: The network.
         out: Output folder.
+        n_probe_patients: Training patients that probes are fitted on, at most; 0 fits none.
         overwrite: Replace results that exist.
 
     Returns:
@@ -77,13 +86,16 @@ def plan_evaluation(
     chosen = _chosen(study, fold)
     refuse_seen(chosen.test, model)
     known = set(model.normalizer.fitted.train_ids)
+    # Evenly spread: patients may be listed by site or date.
+    step = max(1.0, len(chosen.train) / max(n_probe_patients, 1))
+    probes = [chosen.train[int(step * at)] for at in range(min(n_probe_patients, len(chosen.train)))]
     split = Fold(
         name=chosen.name,
-        train=[patient for patient in chosen.train if patient in known],
-        val=[patient for patient in chosen.train if patient not in known],
+        train=[patient for patient in probes if patient in known],
+        val=[patient for patient in probes if patient not in known],
         test=chosen.test,
     )
-    scans = study.scans_of([*chosen.train, *chosen.test])
+    scans = study.scans_of([*probes, *chosen.test])
     _check_files(study, scans)
     files = {f"{scan.scan_id} {role}": path for scan in scans for role, path in _files(study, scan).items()}
     request = as_plain(

@@ -16,6 +16,7 @@ from revoxel.semivae.diagnosis.evaluation.scans import ScanBatches, open_scans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from revoxel.semivae.diagnosis.evaluation.planning import EvaluationPlan
     from revoxel.semivae.network.models import SemiVaeModel
@@ -27,7 +28,11 @@ _SHOWN_QUANTILES = (0.1, 0.5, 0.9)
 
 
 def evaluate(
-    plan: EvaluationPlan, model: SemiVaeModel, report: Progress, facts: Mapping[str, Any] | None = None
+    plan: EvaluationPlan,
+    model: SemiVaeModel,
+    report: Progress,
+    facts: Mapping[str, Any] | None = None,
+    cubes: Path | None = None,
 ) -> Evaluation:
     """Evaluate a network on patients that it has not seen, and write every result, or none.
 
@@ -36,6 +41,7 @@ def evaluate(
         model: The network.
         report: Called with a stage's name and its share done.
         facts: What else metrics.json shall say, such as the command.
+        cubes: Where cubes are kept, such as those of a training; None makes them for this evaluation alone.
 
     Returns:
         All figures.
@@ -45,7 +51,7 @@ def evaluate(
         OSError: If a file cannot be read or written; no result is left behind then.
     """
     start = time.perf_counter()
-    test, probes = open_scans(plan, model, plan.paths.work, report)
+    test, probes = open_scans(plan, model, cubes or plan.paths.work / "cubes", report)
     found = evaluate_scans(model, plan.study, test, probes, report)
     record = {
         **(facts or {}),

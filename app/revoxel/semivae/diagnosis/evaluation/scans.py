@@ -76,14 +76,14 @@ class ScanBatches:
 
 
 def open_scans(
-    plan: EvaluationPlan, model: SemiVaeModel, folder: Path, report: Progress
+    plan: EvaluationPlan, model: SemiVaeModel, cubes: Path, report: Progress
 ) -> tuple[ScanBatches, ScanBatches | None]:
     """Measure the scans of a plan and put them into cubes.
 
     Args:
         plan: Whose.
         model: Its grid, partition and normaliser.
-        folder: Where tables and cubes are kept between passes, and for another try after an interruption.
+        cubes: Where cubes are kept between passes, and for another try after an interruption.
         report: Called with a stage's name and its share done.
 
     Returns:
@@ -96,7 +96,7 @@ def open_scans(
     wanted = plan.study.model_copy(update={"scans": [*plan.test, *plan.probes]})
     result = precompute_features(
         wanted,
-        folder / "features.json",
+        plan.paths.work / "features.json",
         PrecomputeSettings(grid=None),
         lambda share: report("measure", share),
     )
@@ -107,7 +107,7 @@ def open_scans(
     measured = MeasuredStudy(wanted, plan.fold, result.table, model.normalizer)
 
     def bank(split: Split) -> ScanBank:
-        return _opened(measured, split, model, folder / "cubes")
+        return _opened(measured, split, model, cubes)
 
     report("cubes", 0.0)
     test = bank("test")
