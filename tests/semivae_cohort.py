@@ -36,10 +36,12 @@ TINY: dict[str, Any] = {
 }
 
 
-def write_small_cohort(folder: Path, n_patients: int = 10, voxel_mm: float = 6.0) -> Path:
+def write_small_cohort(
+    folder: Path, n_patients: int = 10, voxel_mm: float = 6.0, radius_mm: tuple[float, float] = (14.0, 26.0)
+) -> Path:
     """Study folder of patients with one visit each, five folds."""
-    phantom = PhantomSettings(voxel_mm=voxel_mm, radius_mm=(14.0, 26.0))
-    write_cohort(folder, CohortRecipe(n_patients, phantom), lambda _share: None)
+    phantom = PhantomSettings(voxel_mm=voxel_mm, radius_mm=radius_mm)
+    write_cohort(folder, CohortRecipe(n_patients, phantom))
     return folder
 
 

@@ -118,6 +118,34 @@ def test_aggressive_encoder_trains_through_the_bundle(study: Path, trained: Path
 
 
 @pytest.mark.slow
+def test_volume_is_learnt_in_a_minute(tmp_path: Path) -> None:
+    study = write_small_cohort(tmp_path / "study", n_patients=150, radius_mm=(6.0, 26.0))
+    parts = [
+        {"name": "vol", "size": 8, "features": ["wt.log_volume"]},
+        {"name": "residual", "size": 24},
+    ]
+    values = {
+        "study": str(study),
+        "fold": "fold0",
+        "partition": {"parts": parts},
+        "arguments": {"pooling": {"strides": {"vol": [8, 16], "residual": [8]}}},
+        "residualize": {},
+        "intervention": {"target": 0.0},
+        "independence": {"target": 0.0},
+        "presence": {"target": 0.0},
+        "val_interval": 5,
+        "batch_size": 8,
+        "learning_rate": 0.003,
+        "budget_s": 45,
+        "epochs": 1000,
+    }
+    torch.set_num_threads(1)
+    train_network(NAME, default_sections(NAME), tmp_path / "run", **values)
+    figures = json.loads((tmp_path / "run" / "validation.json").read_text())["figures"]
+    assert figures["sem/wt.log_volume_r2"] > 0.7
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_network(study: Path, trained: Path, tmp_path: Path) -> None:
     bundle = bundle_folder(NAME)
     values = tmp_path / "values.json"
