@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 
 from revoxel.semivae.encoding.planning import EncodeSettings, plan_encoding
@@ -32,13 +33,15 @@ def test_table_has_a_row_per_record_and_is_what_growth_reads(results):
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert path.name == TABLE
     assert [row["scan"] for row in rows] == ["p0-0", "p0-1", "p1-0", "p1-1"]
-    assert [len(row["latent"].split()) for row in rows] == [PARTITION.z_dim] * 4
+    assert [row["latent"] for row in rows] == [f"{row['scan']}_latent.json" for row in rows]
     assert float(rows[0]["predicted.wt.log_volume"]) == pytest.approx(
         records[0]["predictions"]["wt.log_volume"]["value"]
     )
     cohort = read_growth_csv(path)
     assert [(one.patient_id, one.n_visits) for one in cohort] == [("p0", 2), ("p1", 2)]
     assert all(one.log_volumes[1] > one.log_volumes[0] for one in cohort)
+    place = PARTITION.slices["loc"]
+    np.testing.assert_allclose(cohort[0].latent["loc"], records[0]["mu"][place])
 
 
 def test_folder_without_records_has_no_table(tmp_path):

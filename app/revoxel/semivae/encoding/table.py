@@ -1,4 +1,4 @@
-"""One row per encoded visit: predicted and measured features, distance to the training data, the latent.
+"""One row per encoded visit: predicted and measured features, distance to the training data, its record.
 
 Visits of a study with label maps make a table that `revoxel semivae growth` reads as it is.
 """
@@ -37,7 +37,8 @@ def write_table(out: Path) -> Path | None:
         OSError: If the table cannot be written.
     """
     records = [*out.glob(f"*{RECORD_SUFFIX}"), *out.glob(f"[!.]*/*{RECORD_SUFFIX}")]
-    rows = sorted(map(_row_at, records), key=lambda row: str(row["scan"]))
+    rows = [_row_at(path) | {"latent": path.relative_to(out).as_posix()} for path in records]
+    rows.sort(key=lambda row: str(row["scan"]))
     if not rows:
         return None
     with atomic_path(out / TABLE, overwrite=True) as temporary:
@@ -66,7 +67,6 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
         **features,
         "distance": record["coverage"] and record["coverage"]["distance"],
         "n_warnings": len(record["warnings"]),
-        "latent": " ".join(f"{value:.6g}" for value in record["mu"]),
     }
 
 
