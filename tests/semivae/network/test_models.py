@@ -135,3 +135,15 @@ def test_bundle_network_can_be_exported_for_batches_of_any_size():
     images = tiny_images(3)
     images[1, 2] = 0
     torch.testing.assert_close(exported(images), adapter(images))
+
+
+def test_network_with_another_encoder_is_loaded_with_it(tmp_path):
+    def outside() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.AvgPool3d(16), torch.nn.Flatten(), torch.nn.Linear(32, 6))
+
+    network = build_network(ARGUMENTS, outside()).eval()
+    path = save_weights(tmp_path / "m.pt", network.state_dict(), tiny_protocol())
+    loaded = load_model(path, residual_encoder=outside())
+    assert torch.equal(loaded.network.encode(tiny_images())[0], network.encode(tiny_images())[0])
+    with pytest.raises(ValueError, match="weights must fit SemiVAE"):
+        load_model(path)

@@ -112,6 +112,16 @@ class SemiVAE(nn.Module):
             features = self._outside_features(torch.zeros(1, N_PULSES, *3 * (self.spatial_size,)))
         return PosteriorHead([features.shape[1]], self.partition[RESIDUAL].size)
 
+    def posterior_head(self, part: str) -> PosteriorHead:
+        """The last layer before the posterior of a part.
+
+        Args:
+            part: Its name.
+        """
+        outside = self.residual_head if part == RESIDUAL else None
+        head: PosteriorHead = self.pool.heads[part] if outside is None else outside  # type: ignore[assignment]
+        return head
+
     def forward(
         self, image: Tensor, available: Tensor | None = None, intervene: str | None = None
     ) -> dict[str, Any]:

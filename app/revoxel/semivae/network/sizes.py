@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: `full128`: that of the project this one follows, for a GPU. `phantom32`: trains on one processor core.
+_FULL: Mapping[str, Any] = {
+    "encoder": {"channels": [32, 64, 128, 256], "norm_groups": 8},
+    "pooling": {"strides": {"loc": [8, 16], "shape": [4, 8, 16]}},
+    "decoder": {"channels": [256, 128, 64, 32, 16]},
+}
+#: `full128`: that of the project this one follows; `full96`: the same on a smaller cube; both for a GPU.
+#: `phantom32`: trains on one processor core.
 SIZES: Mapping[str, Mapping[str, Any]] = {
-    "full128": {
-        "spatial_size": 128,
-        "encoder": {"channels": [32, 64, 128, 256], "norm_groups": 8},
-        "pooling": {"strides": {"loc": [8, 16], "shape": [4, 8, 16]}},
-        "decoder": {"grid": 8, "channels": [256, 128, 64, 32, 16]},
-    },
+    "full128": {"spatial_size": 128, **_FULL},
+    "full96": {"spatial_size": 96, **_FULL},
     "phantom32": {
         "spatial_size": 32,
         "encoder": {"channels": [8, 16, 32, 64], "norm_groups": 4},
@@ -29,7 +31,7 @@ def size_preset(name: str) -> dict[str, Any]:
     """Arguments of `SemiVAE` for a size.
 
     Args:
-        name: `full128` or `phantom32`.
+        name: `full128`, `full96` or `phantom32`.
 
     Returns:
         Plain values, free to be changed.
