@@ -28,6 +28,7 @@ TINY: dict[str, Any] = {
         "decoder": {"channels": [8, 8, 4, 4]},
     },
     "residualize": {},
+    "semantic_weights": {},
     "min_count": 2,
     "epochs": 2,
     "val_interval": 1,

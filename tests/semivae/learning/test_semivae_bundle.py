@@ -130,6 +130,7 @@ def test_volume_is_learnt_in_a_minute(tmp_path: Path) -> None:
         "partition": {"parts": parts},
         "arguments": {"pooling": {"strides": {"vol": [8, 16], "residual": [8]}}},
         "residualize": {},
+        "semantic_weights": {},
         "intervention": {"target": 0.0},
         "independence": {"target": 0.0},
         "presence": {"target": 0.0},
