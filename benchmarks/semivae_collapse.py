@@ -30,6 +30,7 @@ from revoxel.semivae.learning.batch import SemiVaeBatch
 from revoxel.semivae.learning.configuration import architecture
 from revoxel.semivae.learning.measures import measured_study
 from revoxel.semivae.learning.objective import ObjectiveSettings, SemiVaeObjective
+from revoxel.semivae.learning.start import standardise_latents
 from revoxel.semivae.network.models import build_network
 from revoxel.semivae.network.semivae import SemiVAE
 from revoxel.semivae.objective.kl import kl_per_dimension
@@ -80,9 +81,8 @@ class Bounded(torch.nn.Module):
 def settings(schedules: dict[str, Any]) -> ObjectiveSettings:
     """Our objective without the parts that cost time and change nothing about the collapse."""
     shipped = default_sections("semivae_brats")["loss"]
-    return ObjectiveSettings(
-        schedules=schedules, tumour_weight=shipped["tumour_weight"], air_weight=shipped["air_weight"]
-    )
+    kept = ("tumour_weight", "air_weight", "semantic_weights")
+    return ObjectiveSettings(schedules=schedules, **{key: shipped[key] for key in kept})
 
 
 def trained(
@@ -129,7 +129,12 @@ def main() -> None:
         partition = build_network(arguments).partition
         table = study / "features.json"
         measured = measured_study(
-            study, "fold0", folder, partition.features, table=table if table.is_file() else None
+            study,
+            "fold0",
+            folder,
+            partition.features,
+            table=table if table.is_file() else None,
+            residualize=sections["data"]["residualize"],
         )
         bank, held = (ScanBank(measured, split, grid, partition, cubes) for split in ("train", "test"))
         batches = [default_collate([held[i] for i in rows]) for rows in np.array_split(range(len(held)), 8)]
@@ -138,6 +143,7 @@ def main() -> None:
             torch.manual_seed(0)
             network = build_network(arguments).to(memory_format=torch.channels_last_3d)
             ours = {"beta": sections["loss"]["beta"], "semantic": {"target": 1.0}}
+            standardise_latents(network, bank)
             if name == "original":
                 network.decoder = Bounded(network.decoder)
             loss = OriginalLoss(network) if name == "original" else SemiVaeObjective(network, settings(ours))
