@@ -77,3 +77,16 @@ def test_half_precision_is_computed_in_float32():
 def test_missing_intervention_is_refused():
     with pytest.raises(ValueError, match="intervene=<part>"):
         InterventionConsistency(PARTITION)({"mu": _given()}, _predict)
+
+
+def test_part_that_predicts_little_must_come_back_too():
+    unmoved = _given().clone()
+    unmoved[:, :2] = unmoved[:, :2].roll(-1, dims=0)
+    consistency = InterventionConsistency(PARTITION)
+    prediction = {"intervention": _exchanged(unmoved)}
+
+    def faint(mu: Tensor) -> dict[str, Tensor]:
+        return {name: 0.2 * values for name, values in _predict(mu).items()}
+
+    full, _ = consistency(prediction, _predict)
+    assert float(consistency(prediction, faint)[0]) == pytest.approx(float(full), rel=0.1)
