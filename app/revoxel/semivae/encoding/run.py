@@ -22,7 +22,7 @@ from revoxel.semivae.features.record import Flag
 from revoxel.semivae.scans.cube import ScanCube, cube_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from revoxel.semivae.encoding.planning import EncodePlan
     from revoxel.semivae.features.record import FeatureRecord
     from revoxel.semivae.network.models import SemiVaeModel
-
-    Progress = Callable[[str, float], None]
 
 _LEAST_BRAIN = 0.98
 
@@ -55,13 +53,12 @@ class Answer:
     predictions: dict[str, Prediction]
 
 
-def encode(plan: EncodePlan, model: SemiVaeModel, progress: Progress | None = None) -> dict[str, Any]:
+def encode(plan: EncodePlan, model: SemiVaeModel) -> dict[str, Any]:
     """Encode a visit and write every result, or none.
 
     Args:
         plan: From `plan_encoding`.
         model: The network of the plan's weights, on its device.
-        progress: Called with the name of a stage and its share done.
 
     Returns:
         Content of the record.
@@ -71,21 +68,14 @@ def encode(plan: EncodePlan, model: SemiVaeModel, progress: Progress | None = No
         OSError: If a file cannot be written; nothing is left behind.
     """
     start = time.perf_counter()
-    report = progress or (lambda _stage, _share: None)
-    report("load", 0.0)
     visit = plan.visit
     cube = cube_of(visit.images, visit.label, model.grid)
     measured = None if visit.label is None else measure(visit.label)
-    report("load", 1.0)
-    report("encode", 0.0)
     answer = ask(model, cube, measured)
-    report("encode", 1.0)
     record = _record(plan, model, cube, answer) | {"measured": _measured(measured)}
     record["warnings"] = warnings_of(record, cube)
     record["seconds"] = round(time.perf_counter() - start, 2)
-    report("save", 0.0)
     _save(plan, cube, answer, record)
-    report("save", 1.0)
     return record
 
 
@@ -174,23 +164,27 @@ def warnings_of(record: dict[str, Any], cube: ScanCube) -> list[str]:
         record: All but the warnings.
         cube: What the network saw.
     """
-    coverage, measured = record["coverage"], record["measured"]
+    measured = record["measured"]
     absent = [pulse.value for pulse, there in record["available"].items() if not there]
-    far = coverage is not None and not coverage["inside_99_percent"]
     found = {
-        f"The scan is unlike the training data ({coverage['distance']:.1f} times their usual distance): "
-        "do not trust latent and predictions."
-        if far
-        else "": far,
-        "The weights know no training latents: whether the scan is like them cannot be told.": coverage
-        is None,
         f"Without {', '.join(absent)}: the latent is a guess from the other pulses.": bool(absent),
-        f"{1 - cube.brain_kept:.0%} of the brain lies outside the network's cube.": cube.brain_kept
-        < _LEAST_BRAIN,
-        "The label map is empty: nothing was measured.": measured is not None
-        and Flag.EMPTY in measured["flags"],
+        f"{1 - cube.brain_kept:.0%} of the brain lies outside the network's cube.": (
+            cube.brain_kept < _LEAST_BRAIN
+        ),
+        "The label map is empty: nothing was measured.": (
+            measured is not None and Flag.EMPTY in measured["flags"]
+        ),
     }
-    return [text for text, holds in found.items() if holds]
+    return [*_unlike(record["coverage"]), *(text for text, holds in found.items() if holds)]
+
+
+def _unlike(coverage: Mapping[str, Any] | None) -> list[str]:
+    if coverage is None:
+        return ["The weights know no training latents: whether the scan is like them cannot be told."]
+    if coverage["inside_99_percent"]:
+        return []
+    far = f"{coverage['distance']:.1f} times their usual distance"
+    return [f"The scan is unlike the training data ({far}): do not trust latent and predictions."]
 
 
 def _save(plan: EncodePlan, cube: ScanCube, answer: Answer, record: dict[str, Any]) -> None:
