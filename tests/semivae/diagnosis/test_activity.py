@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from revoxel.semivae.diagnosis.activity import active_units, floors_nats
+from revoxel.semivae.diagnosis.activity import active_units, floors_nats, signal_nats
 
 
 def test_units_that_only_cost_the_free_bits_are_not_active():
@@ -17,6 +17,14 @@ def test_units_that_only_cost_the_free_bits_are_not_active():
 def test_units_whose_mean_never_moves_are_not_active():
     # A posterior that is narrow but the same everywhere has a divergence and says nothing.
     assert not active_units(np.full((50, 2), 3.0), np.array([4.0, 4.0])).any()
+
+
+def test_narrow_posteriors_that_never_move_carry_no_signal():
+    moving = np.random.default_rng(0).normal(size=(2000, 1))
+    mu = np.hstack([moving, np.full((2000, 1), 3.0)])
+    signal = signal_nats(mu, np.full_like(mu, np.log(0.05)))
+    # Capacity at a signal-to-noise ratio of 1 / 0.05.
+    assert signal == pytest.approx([0.5 * np.log(21), 0], abs=0.05)
 
 
 def test_floors_are_those_of_the_parts(partition):

@@ -48,6 +48,22 @@ def active_units(mu: Numbers, kl_per_dim: Numbers, free_bits: float | Numbers = 
     return (mu.var(axis=0) > SMALLEST_VARIANCE) & (kl_nats > np.asarray(free_bits) + MARGIN_NATS)
 
 
+def signal_nats(mu: Numbers, logvar: Numbers) -> Numbers:
+    r"""What a latent could tell of its scan: $\frac12 \ln(1 + \mathrm{Var}(\mu_j)/\bar{\sigma_j^2})$.
+
+    The capacity of a Gaussian channel. The divergence is no measure of it: a posterior that is narrow, or off
+    0, and the same for every scan has a large divergence and tells nothing.
+
+    Args:
+        mu: `(scan, latent)` posterior means.
+        logvar: `(scan, latent)` logarithms of the posterior variances.
+
+    Returns:
+        `(latent,)` nats.
+    """
+    return 0.5 * np.log1p(mu.var(axis=0) / np.exp(logvar).mean(axis=0))
+
+
 def floors_nats(partition: LatentPartition, free_bits: Mapping[str, float]) -> Numbers:
     """Free bits of every latent.
 

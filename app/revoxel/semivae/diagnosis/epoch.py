@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from revoxel.semivae.diagnosis.activity import active_units, floors_nats
+from revoxel.semivae.diagnosis.activity import active_units, floors_nats, signal_nats
 from revoxel.semivae.diagnosis.dependence import part_dependence
 from revoxel.semivae.diagnosis.encoding import encode_scans, frozen
 from revoxel.semivae.diagnosis.reconstruction import residual_alive
@@ -158,12 +158,14 @@ def _activity(
 ) -> dict[str, float]:
     kl_nats = latents.kl_nats.mean(axis=0)
     active = active_units(latents.mu, kl_nats, floors_nats(partition, free_bits))
+    signal = signal_nats(latents.mu, latents.logvar)
     logged = {}
     for name, part in partition.slices.items():
         logged[f"diag/z_{name}_var"] = float(latents.mu[:, part].var(axis=0).mean())
         logged[f"semivae/z_{name}_mu_std"] = float(latents.mu[:, part].std(axis=0).mean())
         logged[f"semivae/z_{name}_au_frac"] = float(active[part].mean())
         logged[f"semivae/z_{name}_kl"] = float(kl_nats[part].sum())
+        logged[f"diag/z_{name}_signal"] = float(signal[part].sum())
     if RESIDUAL in partition.slices:
         residual = active[partition.slices[RESIDUAL]]
         logged["diag/au_count_residual"] = float(residual.sum())

@@ -235,8 +235,8 @@ def load_model(
     """Load a network; its switches come from the checkpoint.
 
     Args:
-        source: Checkpoint, the run's folder for its best one, a bundle's folder, or a bundle's name; the
-            shipped one if not given.
+        source: Checkpoint, the run's folder for its finished weights, or for its best so far, a bundle's
+            folder, or a bundle's name; the shipped one if not given.
         device: Where it shall run: `auto`, `cpu` or `cuda:N`.
         residual_encoder: Its other encoder, if it was trained with one.
 
@@ -287,4 +287,7 @@ def _checked(normalizer: FeatureNormalizer, partition: LatentPartition) -> Featu
 def _file_of(source: Path) -> Path:
     if not source.exists() and len(source.parts) == 1 and not source.suffix:
         source = bundle_folder(source.name)
-    return source / WEIGHTS if (source / METADATA).is_file() else checkpoint_of(source)
+    if (source / METADATA).is_file():
+        return source / WEIGHTS
+    finished = source / WEIGHTS.name
+    return finished if finished.is_file() else checkpoint_of(source)

@@ -79,6 +79,12 @@ def test_patients_of_the_training_are_refused(model, tmp_path):
         plan_evaluation(study, "fold0", model, tmp_path / "out")
 
 
+def test_weights_of_a_finished_run_are_those_that_know_their_training_latents(tmp_path):
+    tiny_checkpoint(tmp_path / "model_epoch001_val0.500000.pt")
+    tiny_checkpoint(tmp_path / "model.pt")
+    assert load_model(tmp_path).path.name == "model.pt"
+
+
 def test_weights_with_another_list_of_patients_are_refused(study, model, tmp_path):
     model.record["training"]["patients_sha256"], kept = "0" * 64, model.record["training"]["patients_sha256"]
     try:
