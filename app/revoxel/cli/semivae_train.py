@@ -91,7 +91,7 @@ def _show_plan(sections: dict[str, Any], out: Path, values: dict[str, Any]) -> N
     study, fold = opened_fold(values["study"], values["fold"])
     network = planned_network(_BUNDLE, source_folder(_BUNDLE), sections)
     n_weights = sum(part.numel() for part in network.parameters())
-    parts = ", ".join(f"{part.name} {part.size}" for part in network.partition.parts)  # type: ignore[operator, union-attr]
+    parts = ", ".join(f"{part.name} {part.size}" for part in network.partition.parts)  # type: ignore[union-attr]
     typer.echo(f"{type(network).__name__} ({parts}), {n_weights / 1000:.0f} k weights; nothing is written")
     for split in ("train", "val", "test"):
         patients = getattr(fold, split)

@@ -119,6 +119,15 @@ def test_second_decoder_is_asked_for_the_residual_at_half_resolution() -> None:
     assert gradient.abs().sum() > 0
 
 
+def test_hierarchy_and_independence_of_one_pair_are_refused_and_of_others_not() -> None:
+    net = network(hierarchy={"loc": ["vol"]})
+    settings = {"schedules": {"independence": {"target": 1.0}}}
+    with pytest.raises(ValueError, match="linked by a hierarchy"):
+        SemiVaeObjective(net, settings)
+    apart = SemiVaeObjective(net, settings | {"independence": {"pairs": [("vol", "residual")]}})
+    assert torch.isfinite(apart(net(tiny_images()), truth()))
+
+
 def test_part_that_is_not_finite_is_named() -> None:
     net, batch = network(), truth()
     prediction = net(batch["image"])

@@ -77,8 +77,8 @@ class EpochDiagnostics:
         partition = self.network.partition
         figures = epoch_diagnostics(self.network, partition, batches, self.free_bits)
         latents = encode_scans(self.network, partition, batches)
-        both = (torch.from_numpy(values) for values in (latents.mu, latents.logvar))
-        figures[MUTUAL_INFORMATION] = mutual_information(*both)
+        mu, logvar = torch.from_numpy(latents.mu), torch.from_numpy(latents.logvar)
+        figures[MUTUAL_INFORMATION] = mutual_information(mu, logvar)
         engine.state.metrics[DIAGNOSTICS] = figures
         if self.log_dir is not None:
             with SummaryWriter(self.log_dir) as writer:

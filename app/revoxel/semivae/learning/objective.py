@@ -21,7 +21,7 @@ from revoxel.semivae.objective.semantic import MaskedSemanticLoss, presence_loss
 from revoxel.semivae.objective.total_correlation import TotalCorrelation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -85,7 +85,7 @@ class ObjectiveSettings:
 
     def risen(self) -> dict[str, Schedule]:
         """Schedule by part."""
-        given = {"beta": {}} | dict(self.schedules)
+        given: dict[str, Any] = {"beta": {}} | dict(self.schedules)
         return {name: Schedule(**(given[name] or {})) for name in PARTS if name in given}
 
 
@@ -96,7 +96,10 @@ class SemiVaeObjective(nn.Module):
         network: Whose heads read exchanged latents.
         settings: What is summed, or its plain values.
         n_scans: That batches are drawn from; the total correlation asks for it.
-        linked: Pairs of parts that a hierarchy makes dependent.
+
+    Raises:
+        ValueError: If a setting is impossible, or a pair of parts shall be both linked by the network's
+            hierarchy and independent.
     """
 
     def __init__(
@@ -105,13 +108,12 @@ class SemiVaeObjective(nn.Module):
         settings: ObjectiveSettings | Mapping[str, Any] | None = None,
         *,
         n_scans: int = 2,
-        linked: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__()
         chosen = (
             settings if isinstance(settings, ObjectiveSettings) else ObjectiveSettings(**(settings or {}))
         )
-        self.settings, self.partition, self.linked = chosen, network.partition, linked
+        self.settings, self.partition, self.linked = chosen, network.partition, _linked(network)
         # A bound method: the network's weights are no part of this state.
         self.predict = network.predict
         self.schedules = {name: one for name, one in chosen.risen().items() if name == "beta" or one.target}
@@ -246,6 +248,12 @@ class SemiVaeObjective(nn.Module):
         coarse = functional.avg_pool3d(truth["image"], 2)
         error = (prediction["auxiliary_recon"] - coarse).square().mean(dim=(0, 2, 3, 4))
         return (error / (2 * self.likelihood.variance)).mean()
+
+
+def _linked(network: SemiVAE) -> list[tuple[str, str]]:
+    """Pairs of parts that a hierarchy makes dependent."""
+    parents = {} if network.priors is None else network.priors.parents
+    return [(parent, child) for child, names in parents.items() for parent in names]
 
 
 def _settings(given: ObjectiveSettings | Mapping[str, Any] | None) -> ObjectiveSettings:
