@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from revoxel.semivae.network.partition import LatentPartition
 
 #: Below it the unit stays: else parts that say little yet would be pressed to say nothing.
-_LEAST_VARIANCE = 0.02
+_LEAST_VARIANCE = 0.1
 
 
 class InterventionConsistency(nn.Module):
