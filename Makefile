@@ -40,9 +40,9 @@ demo-ct: $(READY)
 demo-semivae: $(READY)
 	rm -rf out/demo-semivae
 	$(BIN)/revoxel semivae synthesise -o out/demo-semivae/cohort --patients 16 --visits 3-4 --voxel-mm 3 --seed 7
-	$(BIN)/revoxel semivae features out/demo-semivae/cohort/study.json -o out/demo-semivae/features.json --workers 1
+	$(BIN)/revoxel semivae features out/demo-semivae/cohort/study.json -o out/demo-semivae/features.json --voxel-mm native --workers 1
 	$(BIN)/revoxel semivae encode out/demo-semivae/cohort -o out/demo-semivae/latents
-	$(BIN)/revoxel semivae evaluate out/demo-semivae/cohort -o out/demo-semivae/evaluation
+	$(BIN)/revoxel semivae evaluate out/demo-semivae/cohort --fold fold0 -o out/demo-semivae/evaluation
 	$(BIN)/revoxel semivae traverse out/demo-semivae/cohort/phantom-7-00000/phantom-7-00000-0-*.nii.gz -o out/demo-semivae/traversal
 	$(BIN)/revoxel semivae growth out/demo-semivae/latents/latents.csv -o out/demo-semivae/growth
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from revoxel.semivae.encoding.visits import Visit
     from revoxel.semivae.network.models import SemiVaeModel
 
+_MOST_LINES = 20
 CheckpointOption = Annotated[
     str | None,
     typer.Option(help="Checkpoint, folder of a training run, or bundle; default: the shipped bundle."),
@@ -75,8 +76,8 @@ def _carry_out(
         _show_plans(console, plans, failed)
         return
     to_do = {name: plan for name, plan in plans.items() if plan.why or settings.overwrite}
-    for name in plans.keys() - to_do.keys():
-        console.print(f"{escape(name)}: done before, kept ({plans[name].paths.record})", soft_wrap=True)
+    if len(to_do) < len(plans):
+        console.print(f"{len(plans) - len(to_do)} of {len(plans)} visits done before, kept")
     failed |= _encoded(to_do, model) if to_do else {}
     _show(console, [plan for name, plan in plans.items() if name not in failed], out)
     for name, reason in failed.items():
@@ -151,9 +152,12 @@ def _show(console: Any, plans: Sequence[EncodePlan], out: Path) -> None:
         title, rows = plans[0].visit.name, feature_rows(records[plans[0].visit.name])
         console.print(number_table(title, rows, first_column="feature"))
     else:
-        rows = {name: visit_row(record) for name, record in records.items()}
-        console.print(number_table(f"{len(rows)} visits", rows, digits=2, first_column="visit"))
-    for name, record in records.items():
-        for text in record["warnings"]:
-            console.print(f"[yellow]-[/yellow] {escape(f'{name}: {text}')}", soft_wrap=True)
+        rows = {name: visit_row(record) for name, record in list(records.items())[:_MOST_LINES]}
+        title = f"{len(records)} visits" + (f", the first {len(rows)}" if len(rows) < len(records) else "")
+        console.print(number_table(title, rows, digits=2, first_column="visit"))
+    warnings = [f"{name}: {text}" for name, record in records.items() for text in record["warnings"]]
+    for line in warnings[:_MOST_LINES]:
+        console.print(f"[yellow]-[/yellow] {escape(line)}", soft_wrap=True)
+    if len(warnings) > _MOST_LINES:
+        console.print(f"  and {len(warnings) - _MOST_LINES} more warnings, see the records")
     console.print(f"table    {write_table(out)}\npicture  {plans[0].paths.picture}", soft_wrap=True)
