@@ -11,12 +11,17 @@ from revoxel.semivae.diagnosis.encoding import predict_features, reencode
 from revoxel.semivae.diagnosis.matrix import NamedMatrix
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from revoxel.semivae.network.partition import LatentPartition
     from revoxel.semivae.network.semivae import SemiVAE
 
     Numbers = NDArray[np.float64]
+
+#: Two scans of targets of variance 1 are 2 apart on average, in squares.
+_LEAST_ASKED = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +40,10 @@ class Interventions:
 
     def figures(self) -> dict[str, float]:
         """Figures that gates are judged by, under their log names."""
-        beside = self.matrix.others()
-        worst = {"intervention/off_diagonal_max": max(beside.values())} if beside else {}
+        own, beside = (_finite(entries) for entries in (self.matrix.own(), self.matrix.others()))
+        worst = {"intervention/off_diagonal_max": max(beside)} if len(self.matrix.rows) > 1 else {}
         shares = {f"intervention/obeyed_{name}": share for name, share in self.obeyed.items()}
-        return {"intervention/diagonal_min": min(self.matrix.own().values()), **worst, **shares}
+        return {"intervention/diagonal_min": min(own), **worst, **shares}
 
 
 def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Numbers) -> Interventions:
@@ -47,6 +52,8 @@ def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Number
     Entry (p, q) is $E[(h_q(\mu') - h_q(\mu))^2] / E[(h_q(\tilde z_q) - h_q(\mu))^2]$ with
     $\mu' = E(D(z'))$, $z'$ = mu with part p of another scan, and $\tilde z_q$ the part q of another scan.
     Good is 1 on the diagonal and 0 beside it. A decoder that ignores its latent gives about 0.5 everywhere.
+    A column is NaN where its part predicts the same of all scans, within 1 % of the variance of the targets:
+    it asks for nothing.
 
     Args:
         network: With heads.
@@ -83,9 +90,14 @@ def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Number
     return Interventions(matrix, obeyed)
 
 
+def _finite(entries: Mapping[str, float]) -> list[float]:
+    """Entries of parts that say something; a NaN, which passes no gate, if there are none."""
+    return [value for value in entries.values() if np.isfinite(value)] or [float("nan")]
+
+
 def _mean_square(values: Numbers) -> float:
     return float(np.mean(np.square(values)))
 
 
 def _ratio(change: float, asked: float) -> float:
-    return change / asked if asked > 0 else float("nan")
+    return change / asked if asked > _LEAST_ASKED else float("nan")
