@@ -50,6 +50,16 @@ def test_decoder_that_ignores_its_latent_fails_the_matrix(blind_network, partiti
     assert max(found.obeyed.values()) < 0.05
 
 
+def test_part_that_predicts_the_same_of_all_scans_asks_for_nothing(network, partition, batches):
+    mu = encode_scans(network, partition, batches).mu
+    mu[:, partition.slices["loc"]] *= 1e-2
+    found = intervention_matrix(network, partition, mu)
+    assert np.isnan(found.matrix.at("vol", "loc"))
+    assert found.figures()["intervention/diagonal_min"] == pytest.approx(1.0, abs=1e-5)
+    silent = intervention_matrix(network, partition, 1e-3 * mu).figures()
+    assert np.isnan(silent["intervention/diagonal_min"])
+
+
 def test_interventions_need_two_scans(network, partition):
     with pytest.raises(ValueError, match="at least 2 scans"):
         intervention_matrix(network, partition, np.zeros((1, partition.z_dim)))
