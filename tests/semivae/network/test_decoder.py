@@ -68,6 +68,31 @@ def test_template_is_what_the_latent_differs_from():
     assert decoder.to(memory_format=torch.channels_last_3d)(z).shape == (1, 4, 32, 32, 32)
 
 
+def test_modes_add_what_is_linear_in_the_latent():
+    settings = DecoderSettings(channels=(4, 4, 4, 4), template=True, template_modes=2)
+    decoder = build_decoder(3, 32, 4, settings)
+    torch.nn.init.zeros_(decoder.decoder.output.weight)
+    torch.nn.init.zeros_(decoder.amplitudes.bias)
+    torch.nn.init.normal_(decoder.modes)
+    z = torch.randn(2, 3)
+    assert decoder(z).shape == (2, 4, 32, 32, 32)
+    torch.testing.assert_close(decoder(3 * z), 3 * decoder(z), atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        decoder.template.fill_(2.0)
+    torch.testing.assert_close(decoder(torch.zeros(1, 3)), torch.full((1, 4, 32, 32, 32), 2.0))
+
+
+def test_template_without_modes_has_no_weight_that_never_learns():
+    decoder = build_decoder(3, 32, 4, DecoderSettings(channels=(4, 4, 4, 4), template=True))
+    decoder(torch.randn(1, 3)).square().sum().backward()
+    assert all(weight.grad is not None for weight in decoder.parameters())
+
+
+def test_modes_need_a_template():
+    with pytest.raises(ValueError, match="template_modes must be 0 without a template"):
+        DecoderSettings(template_modes=3)
+
+
 def test_auxiliary_decoder_ends_at_half_resolution():
     settings = DecoderSettings(channels=(4, 4, 4, 4), last="subpixel")
     assert build_auxiliary_decoder(3, 32, 4, settings)(torch.randn(1, 3)).shape == (1, 4, 16, 16, 16)

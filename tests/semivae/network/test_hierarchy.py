@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from revoxel.semivae.network.hierarchy import ConditionalPriors, parents_of, refuse_contradiction
+from revoxel.semivae.network.hierarchy import ConditionalPriors, parents_of
 from revoxel.semivae.network.partition import preset_partition
 
 SEED = preset_partition("seed")
@@ -33,13 +33,6 @@ def test_chain_makes_every_part_depend_on_those_before():
 def test_impossible_hierarchies_are_refused(hierarchy, match):
     with pytest.raises(ValueError, match=match):
         parents_of(hierarchy, SEED)
-
-
-def test_pair_is_not_both_dependent_and_independent():
-    with pytest.raises(ValueError, match="got both for shape-vol"):
-        refuse_contradiction({"shape": ["vol"]}, [("vol", "shape"), ("vol", "loc")], SEED)
-    refuse_contradiction({"shape": ["vol"]}, [("vol", "loc"), ("loc", "shape")], SEED)
-    refuse_contradiction(None, [("vol", "shape")], SEED)
 
 
 def test_hierarchy_starts_as_none():

@@ -32,7 +32,8 @@ class DecoderSettings:
             sixteenth of the image, or an eighth of one below 64.
         channels: Features of the grid and after each doubling.
         last: `full` ends with two convolutions on the image's grid; `subpixel` computes the last doubling on
-            the grid before and rearranges channels into voxels (Shi et al., CVPR 2016): a fifth of the time.
+            the grid before and rearranges channels into voxels (Shi et al., CVPR 2016), in a quarter of the
+            time.
         per_modality: A decoder of its own for every pulse.
         auxiliary_residual: A second decoder, to half resolution and from the residual part alone.
         template: Add an image of weights: the latent then tells what differs from it. It starts at 0; a
@@ -60,6 +61,11 @@ class DecoderSettings:
             raise ValueError(msg)
         if len(self.channels) < 2 or min(self.channels) < 1:
             msg = f"channels must be positive numbers, one more than doublings, got {self.channels}."
+            raise ValueError(msg)
+        if self.template_modes < 0 or (self.template_modes and not self.template):
+            msg = (
+                f"template_modes must be 0 without a template, got {self.template_modes}; set template: true."
+            )
             raise ValueError(msg)
 
     def grid_of(self, spatial_size: int) -> int:
@@ -204,8 +210,10 @@ class AroundTemplate(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.template = nn.Parameter(torch.zeros(1, out_channels, *3 * (spatial_size,)))
-        self.amplitudes = nn.Linear(z_dim, n_modes) if n_modes else None
-        self.modes = nn.Parameter(torch.zeros(n_modes, out_channels, *3 * (spatial_size // 2,)))
+        self.amplitudes, self.modes = None, None
+        if n_modes:
+            self.amplitudes = nn.Linear(z_dim, n_modes)
+            self.modes = nn.Parameter(torch.zeros(n_modes, out_channels, *3 * (spatial_size // 2,)))
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode.

@@ -1,7 +1,7 @@
 r"""Parts that depend on others: $q(z_k|x, z_{<k})$ and a learned prior $p(z_k|z_{<k}) = N(m_k, s_k^2)$.
 
-A hierarchy states that parts depend on each other; a loss that makes them independent states the opposite.
-`refuse_contradiction` keeps the two from one pair.
+A hierarchy states that parts depend on each other; a loss that makes them independent states the opposite,
+and refuses pairs that are linked here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -53,32 +53,6 @@ def parents_of(
             )
             raise ValueError(msg)
     return {child: tuple(parents) for child, parents in hierarchy.items()}
-
-
-def refuse_contradiction(
-    hierarchy: Mapping[str, Sequence[str]] | str | None,
-    independent: Iterable[Sequence[str]],
-    partition: LatentPartition,
-) -> None:
-    """Refuse to make a pair of parts both dependent and independent.
-
-    Args:
-        hierarchy: Parents by part, `chain`, or None.
-        independent: Pairs that a loss makes independent.
-        partition: Parts.
-
-    Raises:
-        ValueError: If a pair is both.
-    """
-    family = parents_of(hierarchy, partition)
-    dependent = {frozenset((child, parent)) for child, parents in family.items() for parent in parents}
-    both = sorted("-".join(sorted(pair)) for pair in dependent & {frozenset(pair) for pair in independent})
-    if both:
-        msg = (
-            f"a pair of parts must be in the hierarchy or independent, got both for {', '.join(both)}; take "
-            "it out of one."
-        )
-        raise ValueError(msg)
 
 
 class ConditionalPriors(nn.Module):
