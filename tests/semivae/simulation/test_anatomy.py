@@ -1,9 +1,14 @@
 """Heads differ smoothly; a mass pushes tissue outwards and leaves the skull alone."""
 
+import csv
+from pathlib import Path
+
+import nilearn
 import numpy as np
 import pytest
 import torch
 
+from revoxel.core.provenance import sha256_of
 from revoxel.semivae.simulation.anatomy import MassEffect, draw_anatomy
 from revoxel.semivae.simulation.fields import smooth_lattice
 from revoxel.semivae.simulation.template import template_maps
@@ -14,6 +19,15 @@ NO_MASS = MassEffect((0.0, 0.0, 0.0), 10.0, 0.0, 10.0)
 @pytest.fixture(scope="module")
 def template():
     return template_maps(6.0)
+
+
+def test_template_is_the_one_of_the_data_manifest(repository):
+    """Another one would give other phantoms, perhaps under another licence."""
+    with (repository / "data_manifests" / "packaged_data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["package"] for row in rows} == {"nilearn"}
+    for row in rows:
+        assert sha256_of(Path(nilearn.__file__).parent / row["file"]) == row["sha256"], row["what"]
 
 
 def test_template_maps_are_made_once(template):

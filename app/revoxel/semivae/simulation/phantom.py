@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ATTEMPTS: Final = 200
-_SOLVING_STEPS = 3
+_SOLVING_STEPS = 2
+_USUAL_WHITE = 0.6
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,17 @@ class Patient:
             volume_mm3: Of all labels together.
         """
         n_voxels = max(round(volume_mm3 / self.settings.voxel_mm**3), 1)
-        grown = self.grown((3 * volume_mm3 / (4 * np.pi)) ** (1 / 3))
-        for _ in range(_SOLVING_STEPS):
-            ordered = np.partition(grown.whole_mm[self.brain], n_voxels - 1)
-            radius_mm = float(ordered[n_voxels - 1])
-            labels = self.reach.labels(radius_mm, grown.whole_mm, self.brain)
-            exact = replace(grown, radius_mm=radius_mm, labels=labels)
+        radius_mm = self._radius_mm(self.reach.core_mm / (1 + _USUAL_WHITE * self.reach.halo), n_voxels)
+        # Oedema follows white matter that the mass pushes: its radius is found step by step.
+        for _ in range(_SOLVING_STEPS if self.lesion.halo else 1):
             grown = self.grown(radius_mm)
-        # The tissue of the last step but one belongs to a radius that differs by a small fraction of a voxel.
-        return exact
+            radius_mm = self._radius_mm(grown.whole_mm, n_voxels)
+        labels = self.reach.labels(radius_mm, grown.whole_mm, self.brain)
+        return replace(grown, radius_mm=radius_mm, labels=labels)
+
+    def _radius_mm(self, whole_mm: NDArray[np.float32], n_voxels: int) -> float:
+        """Radius at which the tumour has so many voxels."""
+        return float(np.partition(whole_mm[self.brain], n_voxels - 1)[n_voxels - 1])
 
     def scan(self, grown: Grown, rng: np.random.Generator) -> dict[str, Any]:
         """Acquire four pulses.

@@ -45,7 +45,7 @@ def save_picture(study: TumourStudy, path: Path) -> Path:
         OSError: If a file cannot be read or the picture cannot be written.
     """
     scans = study.scans[:_MOST_ROWS]
-    figure = Figure(figsize=(10, 2.25 * len(scans) + 0.5), layout="constrained")
+    figure = Figure(figsize=(9.4, 2.25 * len(scans) + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(scans), len(Pulse) + 1, squeeze=False)
     for axes, scan in zip(rows, scans, strict=True):

@@ -60,7 +60,7 @@ def template_maps(voxel_mm: float) -> TemplateMaps:
         )
         raise ValueError(msg)
     t1, gm, wm, source = _native_maps()
-    brain = ndimage.binary_fill_holes(t1 > 0)
+    brain = t1 > 0
     target = _grid_around(brain, source, voxel_mm)
     coarse = [resample(one, source, target, order=1, fill=0.0) for one in (t1, wm, gm, brain)]
     share = coarse[3]
