@@ -25,8 +25,8 @@ def wrong(items):
     return [item.question for item in items if not item.passed]
 
 
-def checked(path):
-    return wrong(check_study(read_study(path), GRID, PARTITION, lambda _share: None, min_count=4))
+def checked(path, grid=GRID):
+    return wrong(check_study(read_study(path), grid, PARTITION, lambda _share: None, min_count=4))
 
 
 def test_shipped_configuration_is_sound():
@@ -85,10 +85,10 @@ def altered(study_file, tmp_path, change):
     return path
 
 
-def label_with(tmp_path, voxels):
+def label_with(tmp_path, voxels, first=20):
     label, affine = np.zeros((40, 44, 36), np.uint8), np.diag((4.0, 4.0, 4.0, 1.0))
     affine[:3, 3] = -4 * (np.array(label.shape) - 1) / 2
-    label[20, 20, 18 : 18 + voxels] = 3
+    label[20, first, 18 : 18 + voxels] = 3
     return str(write_label(tmp_path / "odd.nii.gz", label, affine))
 
 
@@ -104,6 +104,10 @@ def test_each_fault_of_a_study_is_found(study_file, tmp_path):
 
     def small(content):
         content["scans"][0]["label"] = label_with(tmp_path, 1)
+
+    def outside(content):
+        # The cube of 192 mm is wider than the scan of 176 mm: one of 32 voxels of 5 mm is not.
+        content["scans"][0]["label"] = label_with(tmp_path, 8, first=43)
 
     def no_fold(content):
         content["folds"] = []
@@ -122,9 +126,12 @@ def test_each_fault_of_a_study_is_found(study_file, tmp_path):
         (no_fold, "to watch"),
         (no_val, "to watch"),
         (few_train, "training scans"),
-        (small, "fits the network"),
+        (small, "shows in the network"),
+        (outside, "shows in the network"),
     ):
-        assert any(words in question for question in checked(altered(study_file, tmp_path, change))), words
+        grid = NetworkGrid(5.0, 32) if change is outside else GRID
+        questions = checked(altered(study_file, tmp_path, change), grid)
+        assert any(words in question for question in questions), words
 
 
 def good_figures():

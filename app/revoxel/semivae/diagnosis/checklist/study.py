@@ -15,11 +15,11 @@ from revoxel.semivae.diagnosis.checklist.items import Item, some
 from revoxel.semivae.features.normalizer import FeatureNormalizer
 from revoxel.semivae.features.precompute import PrecomputeSettings, precompute_features
 from revoxel.semivae.features.record import BRATS_REGIONS, Flag
-from revoxel.semivae.features.resampled import resampled_volume_mm3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from revoxel.core.volumes import Volume
     from revoxel.semivae.features.precompute import Precomputed
     from revoxel.semivae.features.resampled import NetworkGrid
     from revoxel.semivae.features.table import FeatureTable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from revoxel.semivae.study import TumourStudy
 
 _SMALLEST_MM3 = 100.0
+_LEAST_INSIDE = 0.99
 _FEWEST_FOR_WORKERS = 8
 
 
@@ -95,20 +96,31 @@ def _measured(result: Precomputed) -> Item:
 
 
 def _in_cube(study: TumourStudy, table: FeatureTable, grid: NetworkGrid) -> Item:
-    """Whether tumours keep their volume, within 20 %, where the network sees them."""
-    reasons = []
+    """Whether the network can see every tumour: inside its cube, and not smaller than one of its voxels."""
+    outside = []
     for row in table.rows:
         label = read_volume(study.resolve(Path(row["label"])), allow_constant=True)
-        try:
-            resampled_volume_mm3(label.data, label.grid, grid)
-        except ValueError as error:
-            reasons.append(f"{row['scan_id']}: {error}")
+        kept = _share_inside(label, grid)
+        if kept < _LEAST_INSIDE:
+            outside.append(f"{row['scan_id']} ({kept:.0%} inside)")
+    tiny = [row["scan_id"] for row in table.rows if row["wt.volume_mm3"] < grid.voxel_mm**3]
+    found = [f"outside: {some(outside)}"] * bool(outside) + [f"too small: {some(tiny)}"] * bool(tiny)
     return Item(
-        f"every tumour fits the network's cube of {grid.size} voxels of {grid.voxel_mm:g} mm",
-        not reasons,
-        f"{len(reasons)} do not; {reasons[0]}" if reasons else f"all {len(table.rows)}",
-        "lower data.voxel_mm if tumours are too small for it, raise it if they touch the border",
+        f"every tumour shows in the network's cube of {grid.size} voxels of {grid.voxel_mm:g} mm",
+        not found,
+        "; ".join(found) or f"all {len(table.rows)}",
+        "raise data.voxel_mm if tumours leave the cube, lower it if they are smaller than a voxel",
     )
+
+
+def _share_inside(label: Volume, grid: NetworkGrid) -> float:
+    """Share of the tumour's voxels whose centres lie in the cube; 1 without a tumour."""
+    voxels = np.argwhere(label.data != 0)
+    if not len(voxels):
+        return 1.0
+    first_mm = grid.around(label.grid).affine[:3, 3]
+    places = (label.grid.world(voxels) - first_mm) / grid.voxel_mm
+    return float(((places > -0.5) & (places < grid.size - 0.5)).all(axis=1).mean())
 
 
 def _labels(table: FeatureTable) -> list[Item]:
