@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -75,22 +74,6 @@ class SemanticHead(nn.Module):
         logits: Tensor = self.regions(mu)
         return logits
 
-    def jacobian(self) -> Tensor:
-        """Derivative of the features by the latent numbers, the same everywhere.
-
-        Returns:
-            `(feature, size)`.
-
-        Raises:
-            ValueError: If the head is not linear.
-        """
-        if isinstance(self.values, GroupedLinear):
-            return self.values.matrix()
-        if isinstance(self.values, nn.Linear):
-            return self.values.weight
-        msg = f"head must be linear or grouped for an exact covariance, got {self.kind}; use one of those."
-        raise ValueError(msg)
-
 
 class GroupedLinear(nn.Module):
     """A block-diagonal linear layer: every output reads inputs of its own.
@@ -116,7 +99,3 @@ class GroupedLinear(nn.Module):
         """
         groups = mu.unflatten(1, self.weight.shape)
         return (groups * self.weight).sum(dim=2) + self.bias
-
-    def matrix(self) -> Tensor:
-        """The layer as `(n_features, size)`."""
-        return torch.block_diag(*self.weight.split(1))
