@@ -80,7 +80,7 @@ class IndependenceLoss(nn.Module):
         """
         learning = self.training and torch.is_grad_enabled()
         if learning:
-            mu, logvar = (all_gather_with_grad(rows) for rows in (mu, logvar))
+            mu, logvar = all_gather_with_grad(torch.stack([mu, logvar], dim=1)).unbind(dim=1)
         earlier = self._earlier(mu)
         self._check_batch(mu)
         if learning:
