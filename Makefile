@@ -39,7 +39,7 @@ demo-ct: $(READY)
 
 demo-semivae: $(READY)
 	rm -rf out/demo-semivae
-	$(BIN)/revoxel semivae synthesise -o out/demo-semivae/cohort --patients 16 --visits 3-4 --voxel-mm 3 --seed 7
+	$(BIN)/revoxel semivae synthesise -o out/demo-semivae/cohort --patients 12 --visits 3-4 --voxel-mm 4 --seed 7
 	$(BIN)/revoxel semivae features out/demo-semivae/cohort/study.json -o out/demo-semivae/features.json --voxel-mm native --workers 1
 	$(BIN)/revoxel semivae encode out/demo-semivae/cohort -o out/demo-semivae/latents
 	$(BIN)/revoxel semivae evaluate out/demo-semivae/cohort --fold fold0 -o out/demo-semivae/evaluation

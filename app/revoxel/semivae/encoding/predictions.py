@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
+_LOG_VOLUME = "ln(mm^3)"
+_MM3_PER_ML = 1000.0
+_INTERVAL_SD = 1.96
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -43,10 +47,19 @@ class Prediction:
     standardised_measured: float
 
     def words(self) -> str:
-        """Predicted and measured value for people."""
+        """Predicted and measured value for people; logarithms of volumes in millilitres."""
+        if self.unit == _LOG_VOLUME:
+            ends = (self.value + step * self.sd for step in (0.0, -_INTERVAL_SD, _INTERVAL_SD))
+            middle, low, high = (f"{_millilitres(end):.3g}" for end in ends)
+            measured = "" if np.isnan(self.measured) else f" | {_millilitres(self.measured):.3g}"
+            return f"{middle} ({low} to {high}){measured} ml"
         unit = "" if self.unit == "1" else f" {self.unit}"
         measured = "" if np.isnan(self.measured) else f" | {self.measured:.3g}"
         return f"{self.value:.3g} ± {self.sd:.2g}{measured}{unit}"
+
+
+def _millilitres(log_mm3: float) -> float:
+    return float(np.exp(log_mm3)) / _MM3_PER_ML
 
 
 def predictions_of(
