@@ -13,6 +13,8 @@ import torch
 from monai.networks.blocks import ChannelSELayer
 from torch import nn
 
+from revoxel.semivae.network.partition import RESIDUAL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from revoxel.semivae.network.partition import Part
 
+_RESIDUAL_KEY = f"{RESIDUAL}_"
 _KINDS = ("attention", "gap", "se")
 _STRIDES = (2, 4, 8, 16)
 _LEVEL_WIDTH = 64
@@ -41,22 +44,26 @@ class PoolSettings:
         heads: Attention maps of each part.
         strides: Strides whose maps a part sees; 16 for parts that are not named.
         share_maps: Location and shape look where volume looks, at strides that volume sees too.
+        regions: The residual part sees, besides, the means over so many regions along every side: what
+            differs between heads is spread over them, and is lost in means over all; 0 for none.
 
     Raises:
-        ValueError: If a kind or stride is unknown, or there is no head.
+        ValueError: If a kind or stride is unknown, there is no head, or a negative number of regions.
     """
 
     kind: Literal["attention", "gap", "se"] = "attention"
     heads: int = 4
     strides: Mapping[str, Sequence[int]] = field(default_factory=_default_strides)
     share_maps: bool = False
+    regions: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
         strides = {name: tuple(sorted(values)) for name, values in self.strides.items()}
         object.__setattr__(self, "strides", strides)
-        if self.kind not in _KINDS or self.heads < 1:
-            msg = f"kind must be one of {', '.join(_KINDS)} with heads >= 1, got {self.kind!r}, {self.heads}."
+        if self.kind not in _KINDS or self.heads < 1 or self.regions < 0:
+            msg = f"kind must be one of {', '.join(_KINDS)} with heads >= 1 and regions >= 0, got "
+            msg += f"{self.kind!r}, {self.heads}, {self.regions}."
             raise ValueError(msg)
         bad = {name: values for name, values in strides.items() if not values or set(values) - set(_STRIDES)}
         if bad:
@@ -126,6 +133,33 @@ class SpatialMean(nn.Module):
         return self.weigh(maps).flatten(2).mean(dim=2), None
 
 
+class Regional(nn.Module):
+    """A pooling, and the means over a few regions in order.
+
+    Args:
+        pool: The pooling.
+        n_channels: Features of the maps.
+        regions: Along every side.
+    """
+
+    def __init__(self, pool: SpatialAttention | SpatialMean, n_channels: int, regions: int) -> None:
+        super().__init__()
+        self.pool, self.means = pool, nn.AdaptiveAvgPool3d(regions)
+        self.n_features = pool.n_features + n_channels * regions**3
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Pool.
+
+        Args:
+            maps: `(B, C, x, y, z)`, float32.
+
+        Returns:
+            `(B, n_features)`, and the attention, if there is one.
+        """
+        pooled, attention = self.pool(maps)
+        return torch.cat((pooled, self.means(maps).flatten(1)), dim=1), attention
+
+
 class PartitionPool(nn.Module):
     """Maps of the encoder into mean and raw log variance of each part.
 
@@ -139,7 +173,7 @@ class PartitionPool(nn.Module):
         super().__init__()
         self.keys = {part.name: _keys(part.name, settings) for part in parts}
         pools = {key: int(key.rpartition("_")[2]) for keys in self.keys.values() for key in keys}
-        self.pools = nn.ModuleDict({key: _pool(channels[n], settings) for key, n in pools.items()})
+        self.pools = nn.ModuleDict({key: _pool(key, channels[n], settings) for key, n in pools.items()})
         widths = {key: cast("int", pool.n_features) for key, pool in self.pools.items()}
         self.heads = nn.ModuleDict(
             {
@@ -222,7 +256,11 @@ def _keys(part: str, settings: PoolSettings) -> tuple[str, ...]:
     return tuple(f"{_SHARED if n in shared else part}_{n}" for n in settings.of(part))
 
 
-def _pool(n_channels: int, settings: PoolSettings) -> nn.Module:
-    if settings.kind == "attention":
-        return SpatialAttention(n_channels, settings.heads)
-    return SpatialMean(n_channels, excite=settings.kind == "se")
+def _pool(key: str, n_channels: int, settings: PoolSettings) -> nn.Module:
+    pool: SpatialAttention | SpatialMean = (
+        SpatialAttention(n_channels, settings.heads)
+        if settings.kind == "attention"
+        else SpatialMean(n_channels, excite=settings.kind == "se")
+    )
+    regional = settings.regions and key.startswith(_RESIDUAL_KEY)
+    return Regional(pool, n_channels, settings.regions) if regional else pool
