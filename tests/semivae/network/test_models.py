@@ -66,6 +66,13 @@ def test_presence_is_a_chance_by_region(model):
     assert 0 < chances["et"] < 1
 
 
+def test_facts_name_the_weights_without_their_bulk(model):
+    facts = model.facts()
+    assert facts["weights"] == "model.pt"
+    assert facts["grid"] == {"voxel_mm": 6.0, "size": 32}
+    assert {"normalizer", "bank"}.isdisjoint(facts)
+
+
 def test_latent_of_another_length_is_refused(model):
     with pytest.raises(ValueError, match=r"mu must be \(16,\)"):
         model.features_of(torch.zeros(15))

@@ -58,6 +58,16 @@ def test_full_network_has_the_size_of_the_project_it_follows():
     assert output["attention"]["loc"].shape == (1, 4, 16, 16, 16)
 
 
+def test_sizes_are_known_by_name_and_free_to_change():
+    size_preset("full96")["encoder"]["norm_groups"] = 1
+    with torch.device("meta"):
+        network = SemiVAE(**size_preset("full96"))
+    assert network.encoder.settings.norm_groups == 8
+    assert network.decoder.grid == 6
+    with pytest.raises(ValueError, match="size must be one of full128, full96, phantom32"):
+        size_preset("full64")
+
+
 def test_start_is_near_the_mean_image_and_sure_of_its_latents():
     torch.manual_seed(0)
     network = SemiVAE(**size_preset("phantom32"))
