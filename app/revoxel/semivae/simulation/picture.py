@@ -76,5 +76,6 @@ def _draw_scan(axes: NDArray[Any], study: TumourStudy, scan: TumourScan) -> None
 
 def _show(axes: Axes, values: NDArray[np.float32]) -> None:
     """One axial slice as seen in RAS: right on the right, front on top."""
-    axes.imshow(values.T, cmap="gray", origin="lower", vmin=0, vmax=np.percentile(values[values > 0], 99.7))
+    white = float(np.percentile(values[values > 0], 99.7))
+    axes.imshow(values.T, cmap="gray", origin="lower", vmin=0, vmax=white)
     axes.set_axis_off()
