@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from revoxel.semivae.diagnosis.dependence import part_dependence
 from revoxel.semivae.diagnosis.encoding import encode_scans
 from revoxel.semivae.diagnosis.interventions import intervention_matrix
 from revoxel.semivae.diagnosis.matrix import NamedMatrix
 from revoxel.semivae.diagnosis.probing import cross_probe_matrix
-from tiny_latents import draw
+from tiny_latents import SIDE, draw
 
 
 def test_probe_finds_a_feature_in_its_part_and_nowhere_else(network, partition):
@@ -58,6 +59,15 @@ def test_part_that_predicts_the_same_of_all_scans_asks_for_nothing(network, part
     assert found.figures()["intervention/diagonal_min"] == pytest.approx(1.0, abs=1e-5)
     silent = intervention_matrix(network, partition, 1e-3 * mu).figures()
     assert np.isnan(silent["intervention/diagonal_min"])
+
+
+def test_marks_in_the_air_do_not_count_inside_the_brain(network, partition, batches):
+    """The latent of this network stands in the first voxels: take them for air."""
+    mu = encode_scans(network, partition, batches).mu
+    brain = torch.ones(len(mu), 1, SIDE, SIDE, SIDE, dtype=torch.bool)
+    assert intervention_matrix(network, partition, mu, brain).obeyed["loc"] == pytest.approx(1, abs=1e-5)
+    brain[:, :, 0] = False
+    assert max(intervention_matrix(network, partition, mu, brain).obeyed.values()) < 0.05
 
 
 def test_interventions_need_two_scans(network, partition):

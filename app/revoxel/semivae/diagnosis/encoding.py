@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,19 +127,21 @@ def decode_in_batches(network: SemiVAE, latents: Numbers) -> Iterator[torch.Tens
         yield network.decode(_tensor(latents[start : start + BATCH_SIZE], device))
 
 
-def reencode(network: SemiVAE, latents: Numbers) -> Numbers:
+def reencode(network: SemiVAE, latents: Numbers, brain: torch.Tensor | None = None) -> Numbers:
     """What the encoder finds in the decoder's images: E(D(z)).
 
     Args:
         network: With encoder and decoder.
         latents: `(scan, latent)`.
+        brain: `(scan, 1, i, j, k)` voxels to leave as they are decoded, others are set to 0; None leaves all.
 
     Returns:
         `(scan, latent)` posterior means.
     """
     with frozen(network):
-        images = decode_in_batches(network, latents)
-        found = [network.encode(some, None)[0] for some in images]
+        seen = repeat(torch.ones(())) if brain is None else brain.split(BATCH_SIZE)
+        images = zip(decode_in_batches(network, latents), seen, strict=False)
+        found = [network.encode(some * there.to(some.device), None)[0] for some, there in images]
         return _numbers(torch.cat(found))
 
 

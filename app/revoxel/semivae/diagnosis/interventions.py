@@ -13,6 +13,7 @@ from revoxel.semivae.diagnosis.matrix import NamedMatrix
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from numpy.typing import NDArray
 
     from revoxel.semivae.network.partition import LatentPartition
@@ -38,15 +39,21 @@ class Interventions:
     matrix: NamedMatrix
     obeyed: dict[str, float]
 
-    def figures(self) -> dict[str, float]:
-        """Figures that gates are judged by, under their log names."""
+    def figures(self, group: str = "intervention") -> dict[str, float]:
+        """Figures under their log names; gates are judged by those of the group `intervention`.
+
+        Args:
+            group: First part of the names.
+        """
         own, beside = (_finite(entries) for entries in (self.matrix.own(), self.matrix.others()))
-        worst = {"intervention/off_diagonal_max": max(beside)} if len(self.matrix.rows) > 1 else {}
-        shares = {f"intervention/obeyed_{name}": share for name, share in self.obeyed.items()}
-        return {"intervention/diagonal_min": min(own), **worst, **shares}
+        worst = {f"{group}/off_diagonal_max": max(beside)} if len(self.matrix.rows) > 1 else {}
+        shares = {f"{group}/obeyed_{name}": share for name, share in self.obeyed.items()}
+        return {f"{group}/diagonal_min": min(own), **worst, **shares}
 
 
-def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Numbers) -> Interventions:
+def intervention_matrix(
+    network: SemiVAE, partition: LatentPartition, mu: Numbers, brain: torch.Tensor | None = None
+) -> Interventions:
     r"""Exchange each part between scans, decode, encode again, and read every head.
 
     Entry (p, q) is $E[(h_q(\mu') - h_q(\mu))^2] / E[(h_q(\tilde z_q) - h_q(\mu))^2]$ with
@@ -59,6 +66,8 @@ def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Number
         network: With heads.
         partition: Of its latent.
         mu: `(scan, latent)`; scans half the list apart are exchanged, so that visits in a row are not.
+        brain: `(scan, 1, i, j, k)` voxels of each scan's brain: air is blanked before encoding again, so that
+            marks which the decoder leaves in the air do not count. None counts them.
 
     Returns:
         All parts as rows, supervised parts as columns.
@@ -81,7 +90,7 @@ def intervention_matrix(network: SemiVAE, partition: LatentPartition, mu: Number
     for name, part in partition.slices.items():
         given = mu.copy()
         given[:, part] = other[:, part]
-        after = read(reencode(network, given))
+        after = read(reencode(network, given, brain))
         values.append([_ratio(_mean_square(after[q] - before[q]), change[q]) for q in asked])
         if name in asked:
             missed = _mean_square(after[name] - asked[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from revoxel.semivae.diagnosis.coverage import LatentBank, between, latent_coverage, reencode_drift
 from revoxel.semivae.diagnosis.encoding import encode_scans
@@ -14,14 +15,17 @@ from revoxel.semivae.diagnosis.regression import mean_known
 from revoxel.semivae.diagnosis.tumour_images import tumour_images
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from revoxel.semivae.diagnosis.matrix import NamedMatrix
     from revoxel.semivae.network.partition import LatentPartition
     from revoxel.semivae.network.semivae import SemiVAE
 
     Numbers = NDArray[np.float64]
+
+_HALF = 0.5
 
 
 def validation_figures(
@@ -46,11 +50,42 @@ def validation_figures(
     latents = encode_scans(network, partition, batches)
     figures = epoch_diagnostics(network, partition, batches, free_bits)
     if len(latents) > 1:
-        figures |= intervention_matrix(network, partition, latents.mu).figures()
+        figures |= exchange_figures(network, partition, latents.mu, brains(batches))[0]
     figures |= image_figures(list(tumour_images(network, batches, latents)))
     if bank is not None:
         figures |= coverage_figures(network, latents.mu, bank)
     return figures
+
+
+def brains(batches: Iterable[Mapping[str, Any]]) -> torch.Tensor:
+    """Voxels of which at least half is brain.
+
+    Args:
+        batches: With `brain`.
+
+    Returns:
+        `(scan, 1, i, j, k)` bool.
+    """
+    return torch.cat([batch["brain"] >= _HALF for batch in batches])
+
+
+def exchange_figures(
+    network: SemiVAE, partition: LatentPartition, mu: Numbers, brain: torch.Tensor
+) -> tuple[dict[str, float], NamedMatrix]:
+    """Exchanges of parts, read from the decoded images as they are, and from their brains alone.
+
+    Args:
+        network: With heads.
+        partition: Of its latent.
+        mu: `(scan, latent)`.
+        brain: Of `brains`, for the same scans.
+
+    Returns:
+        `intervention/*` and `intervention_in_brain/*`; the matrix of the former.
+    """
+    whole = intervention_matrix(network, partition, mu)
+    inside = intervention_matrix(network, partition, mu, brain)
+    return whole.figures() | inside.figures("intervention_in_brain"), whole.matrix
 
 
 def image_figures(scans: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -13,12 +13,11 @@ from revoxel.semivae.diagnosis.disentanglement import dci, mig, sap
 from revoxel.semivae.diagnosis.encoding import encode_scans
 from revoxel.semivae.diagnosis.epoch import latent_diagnostics, reconstruction_names, shift_sensitivity
 from revoxel.semivae.diagnosis.gates import judge_gates
-from revoxel.semivae.diagnosis.interventions import intervention_matrix
 from revoxel.semivae.diagnosis.probing import cross_probe_matrix
 from revoxel.semivae.diagnosis.reconstruction import residual_alive
 from revoxel.semivae.diagnosis.regression import bootstrap_interval, r2_masked
 from revoxel.semivae.diagnosis.tumour_images import tumour_images
-from revoxel.semivae.diagnosis.validation import coverage_figures, image_figures
+from revoxel.semivae.diagnosis.validation import brains, coverage_figures, exchange_figures, image_figures
 from revoxel.semivae.diagnosis.validity import blanking_drop, permutation_r2
 from revoxel.semivae.network.partition import RESIDUAL
 
@@ -84,7 +83,7 @@ def evaluate_scans(
     found = Evaluation(encode_scans(model.network, model.partition, test.during("encode")))
     _latent_figures(found, model)
     _image_figures(found, model, test)
-    _exchange_figures(found, model, report)
+    _exchange_figures(found, model, test, report)
     report("probes", 0.0)
     train = None if probes is None else encode_scans(model.network, model.partition, probes.during("probes"))
     if train is not None:
@@ -130,12 +129,13 @@ def _image_figures(found: Evaluation, model: SemiVaeModel, test: ScanBatches) ->
         found.metrics["leakage/blanking_drop"] = drop
 
 
-def _exchange_figures(found: Evaluation, model: SemiVaeModel, report: Progress) -> None:
+def _exchange_figures(found: Evaluation, model: SemiVaeModel, test: ScanBatches, report: Progress) -> None:
     report("exchange", 0.0)
-    exchanged = intervention_matrix(model.network, model.partition, found.latents.mu)
+    brain = brains(test.during(""))
+    figures, matrix = exchange_figures(model.network, model.partition, found.latents.mu, brain)
     report("exchange", 1.0)
-    found.matrices["intervention"] = exchanged.matrix
-    found.metrics |= exchanged.figures()
+    found.matrices["intervention"] = matrix
+    found.metrics |= figures
 
 
 def _probe_figures(found: Evaluation, model: SemiVaeModel, train: Latents) -> None:
