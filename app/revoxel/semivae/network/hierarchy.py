@@ -6,13 +6,14 @@ and refuses pairs that are linked here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -41,7 +42,7 @@ def parents_of(
         return {}
     if hierarchy == CHAIN:
         return {name: names[:at] for at, name in enumerate(names) if at}
-    if isinstance(hierarchy, str):
+    if not isinstance(hierarchy, Mapping):
         msg = f"hierarchy must be {CHAIN!r}, parents by part or null, got {hierarchy!r}; correct it."
         raise ValueError(msg)  # noqa: TRY004 - a wrong word, not a wrong type
     for child, parents in hierarchy.items():

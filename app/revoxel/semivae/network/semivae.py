@@ -342,6 +342,6 @@ def _settings(kind: type[_Kind], given: _Kind | Mapping[str, Any] | None) -> _Ki
         return given
     try:
         return kind(**(given or {}))  # type: ignore[arg-type]
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         msg = f"{kind.__name__} must be made of its arguments, got {given}: {error}; correct the config."
         raise ValueError(msg) from error
