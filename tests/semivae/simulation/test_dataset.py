@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.optimize import least_squares
 from torch.utils.data import DataLoader
 
 from revoxel.core.pulses import Pulse
 from revoxel.semivae.features.extract import extract_tumour_features
 from revoxel.semivae.features.resampled import NetworkGrid, resampled_volume_mm3
+from revoxel.semivae.growth.curves import Curve, Law
 from revoxel.semivae.simulation import phantom
 from revoxel.semivae.simulation.contrast import acquire
 from revoxel.semivae.simulation.course import CourseSettings, draw_course
@@ -212,6 +214,19 @@ class TestLongitudinal:
         for visit in longitudinal(2, 1, FINE, CourseSettings(n_visits=(2, 3), noise_sd=0.0)):
             wanted = np.exp(visit["truth"]["log_volume"]) / FINE.voxel_mm**3
             assert int((visit["label"] > 0).sum()) == pytest.approx(wanted, abs=1.5)
+
+    def test_rate_and_capacity_are_found_again_in_the_label_maps(self):
+        settings = PhantomSettings(voxel_mm=4.0)
+        visits = longitudinal(3, 1, settings, CourseSettings(n_visits=(6, 6), noise_sd=0.0))
+        times = np.array([visit["time_years"] for visit in visits])
+        volumes = [int((visit["label"] > 0).sum()) * settings.voxel_mm**3 for visit in visits]
+        law = Curve(Law.GOMPERTZ)
+        truth = visits[0]["truth"]
+        start = np.array([np.log(volumes[0]), np.log(0.5), 2.5])
+        found = least_squares(lambda guess: law(times, guess)[0] - np.log(volumes), start).x
+        # A voxel more or less at the first visit is 2 %.
+        assert np.exp(found[1]) == pytest.approx(truth["alpha_per_year"], rel=0.05)
+        assert law.log_capacity(found) == pytest.approx(truth["log_capacity"], abs=0.05)
 
     def test_parameters_lie_in_the_ranges_of_the_growth_simulation(self, visits):
         truth = visits[0]["truth"]
