@@ -5,7 +5,8 @@ Parameters are unbounded, so that a normal distribution over patients makes sens
 - exponential: y = y0 + g t;
 - linear: V = V0 (1 + g t), y = y0 + ln s(1 + g t), s a soft floor that keeps a shrinking tumour positive;
 - Gompertz: y = ln K + (y0 - ln K) e^(-alpha t) with K > V0: ln K = y0 + softplus(u), alpha = e^a;
-- reduced Gompertz: the same with one ln K = floor + softplus(u) for all patients, above every training visit.
+- reduced Gompertz: the same with one ln K for all patients, above every training visit: floor + a softplus of
+  u that is sharp, so that u is ln K - floor itself but for a rim.
 
 Gompertz in closed form on log volume: Laird, Br J Cancer 1964; the reduced form: Vaghi et al., PLOS Comput
 Biol 2020.
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _FLOOR_SHARE = 0.05
 _HIGHEST_LOG_RATE = 6.0
+#: Sharpness of the softplus that keeps a shared ln K above its floor. Below minus one rim u tells nothing any
+#: more, so that a fit stops there.
+CAPACITY_RIM = 0.05
 
 
 class Law(StrEnum):
@@ -48,6 +52,10 @@ class GrowthCurve(Protocol):
     @property
     def n_random(self) -> int:
         """How many of them vary between patients."""
+
+    @property
+    def lowest(self) -> NDArray[np.float64]:
+        """`(parameter,)` below which the mean over patients tells nothing."""
 
     def __call__(
         self, times_years: NDArray[np.float64], parameters: NDArray[np.float64]
@@ -81,6 +89,12 @@ class Curve:
     def n_random(self) -> int:
         """How many of them vary between patients."""
         return 3 if self.law is Law.GOMPERTZ else 2
+
+    @property
+    def lowest(self) -> NDArray[np.float64]:
+        """`(parameter,)` below which the mean over patients tells nothing."""
+        shared = self.law is Law.REDUCED_GOMPERTZ
+        return np.array([-CAPACITY_RIM if shared and name == "capacity" else -np.inf for name in self.names])
 
     @property
     def has_capacity(self) -> bool:
@@ -128,8 +142,9 @@ class Curve:
         if not self.has_capacity:
             msg = f"law must be a Gompertz to have a capacity, got {self.law}; ask another one."
             raise ValueError(msg)
-        base = parameters[..., 0] if self.law is Law.GOMPERTZ else self.floor
-        return base + np.logaddexp(0.0, parameters[..., 2])
+        if self.law is Law.GOMPERTZ:
+            return parameters[..., 0] + np.logaddexp(0.0, parameters[..., 2])
+        return self.floor + CAPACITY_RIM * np.logaddexp(0.0, parameters[..., 2] / CAPACITY_RIM)
 
 
 def _exponential(
@@ -171,7 +186,7 @@ def _reduced_gompertz(
     log_alpha: NDArray[np.float64],
     capacity: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    alpha, top = _rate_of(log_alpha), floor + np.logaddexp(0.0, capacity)
+    alpha, top = _rate_of(log_alpha), floor + CAPACITY_RIM * np.logaddexp(0.0, capacity / CAPACITY_RIM)
     decay = np.exp(-alpha * t)
-    slopes = (decay, -(y0 - top) * alpha * t * decay, expit(capacity) * (1 - decay))
+    slopes = (decay, -(y0 - top) * alpha * t * decay, expit(capacity / CAPACITY_RIM) * (1 - decay))
     return top + (y0 - top) * decay, np.stack(slopes, axis=-1)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _MOST_ROUNDS = 150
 _TOLERANCE = 2e-3
 _MOST_STEPS = 30
+_STEPS_PER_ROUND = 3  # modes move on with the population: each round begins where the last one left them
 _STEP_TOLERANCE = 1e-5
-_LOWEST_SHARED = -5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Prior:
     """What is believed before any visit is seen.
 
     Attributes:
-        centre: Where a fit begins; its covariance counts as one further patient and its noise as one further
+        centre: Likely population; its covariance counts as one further patient and its noise as one further
             visit, since a few visits cannot tell them all.
         mean_sd: `(parameter,)` how far from the centre's the mean may lie.
     """
@@ -104,7 +104,10 @@ class WorkingModel:
 
 
 def find_posterior(
-    population: Population, visits: PaddedVisits, start: NDArray[np.float64] | None = None
+    population: Population,
+    visits: PaddedVisits,
+    start: NDArray[np.float64] | None = None,
+    most_steps: int = _MOST_STEPS,
 ) -> Posterior:
     """Mode and spread of every patient's parameters, given the population and the visits.
 
@@ -112,6 +115,7 @@ def find_posterior(
         population: The prior of all patients, or one row for each.
         visits: Of the patients.
         start: `(patient, parameter)` to begin at; default: the population's mean.
+        most_steps: Of the search.
 
     Returns:
         Modes and the inverse of the Gauss-Newton curvature there.
@@ -136,7 +140,7 @@ def find_posterior(
         return cost, uphill, _turned(random) @ random / variance[:, None, None] + precision
 
     cost, uphill, information = at(theta)
-    for _ in range(_MOST_STEPS):
+    for _ in range(most_steps):
         damped = information * (1 + damping[:, None, None] * np.eye(n_random))
         step = np.linalg.solve(damped, uphill[..., None])[..., 0]
         tried = theta.copy()
@@ -151,19 +155,21 @@ def find_posterior(
     return Posterior(theta, _inverse(information))
 
 
-def fit_mixed(prior: Prior, visits: PaddedVisits) -> Population:
+def fit_mixed(prior: Prior, visits: PaddedVisits, start: Population | None = None) -> Population:
     """Estimate mean, covariance and noise.
 
     Args:
-        prior: Where to begin and what to lean on.
+        prior: What to lean on.
         visits: Of the patients, two or more each for most.
+        start: Where to begin; default: the prior's centre.
 
     Returns:
         The population.
     """
-    population, modes = prior.centre, None
+    population, modes = start or prior.centre, None
     for _ in range(_MOST_ROUNDS):
-        found = find_posterior(population, visits, modes).modes
+        most_steps = _MOST_STEPS if modes is None else _STEPS_PER_ROUND
+        found = find_posterior(population, visits, modes, most_steps).modes
         following, modes = _one_round(population, WorkingModel.at(found, population, visits), prior)
         moved = _distance(population, following)
         population = following
@@ -189,14 +195,12 @@ def _one_round(
     residual = left - np.einsum("nmp,np->nm", random, deviation)
     scatter = np.einsum("np,nq->pq", deviation, deviation) + spread.sum(axis=0)
     doubt = np.einsum("nmp,npq,nmq->", random, spread, random)
-    mean = population.mean + shift
-    # Data that want the shared capacity at its floor would drive it to minus infinity.
-    mean[n_random:] = np.maximum(mean[n_random:], _LOWEST_SHARED)
+    mean = np.maximum(population.mean + shift, population.curve.lowest)
     following = replace(
         population,
         mean=mean,
         covariance=(scatter + prior.centre.covariance) / (len(deviation) + 1),
-        noise_sd=np.sqrt((np.sum(residual**2) + doubt) / working.n_visits),
+        noise_sd=np.sqrt((np.sum(residual**2) + doubt + prior.centre.noise_sd**2) / (working.n_visits + 1)),
     )
     modes = np.tile(mean, (len(deviation), 1))
     modes[:, :n_random] += deviation

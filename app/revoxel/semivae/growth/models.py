@@ -1,4 +1,4 @@
-"""Five ways to forecast a tumour's log volume: fit them on a cohort, forecast a patient with an interval."""
+"""Ways to forecast a tumour's log volume: fit them on a cohort, forecast a patient with an interval."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from revoxel.semivae.growth.curves import Curve, Law
+from revoxel.semivae.growth.latent_ode import LatentGrowthODE, as_equation
 from revoxel.semivae.growth.mixed import Population, Prior, find_posterior, fit_mixed
 from revoxel.semivae.growth.records import GrowthRecord, PaddedVisits
 from revoxel.semivae.growth.uncertainty import draw_populations
@@ -38,6 +39,7 @@ class Model(StrEnum):
     EXPONENTIAL = "exponential"
     GOMPERTZ = "gompertz"
     REDUCED_GOMPERTZ = "reduced_gompertz"
+    LATENT_ODE = "latent_ode"
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,11 @@ def fit_population(model: Model | str, records: Sequence[GrowthRecord]) -> Fitte
         return _fit(Curve(Law(model)), usable)
     growing = [record for record in usable if is_growing(record)]
     _check_enough(growing, "a growing tumour", model)
+    fallback = _fit(Curve(Law.EXPONENTIAL), usable)
     floor = max(float(record.log_volumes.max()) for record in records)
-    return _fit(Curve(Law(model), floor), growing, _fit(Curve(Law.EXPONENTIAL), usable))
+    if model is Model.LATENT_ODE:
+        return _fit_equation(growing, floor, fallback)
+    return _fit(Curve(Law(model), floor), growing, fallback)
 
 
 def _check_enough(records: Sequence[GrowthRecord], words: str, model: Model) -> None:
@@ -195,6 +200,17 @@ def _check_enough(records: Sequence[GrowthRecord], words: str, model: Model) -> 
 def _fit(curve: Curve, records: Sequence[GrowthRecord], fallback: FittedMixed | None = None) -> FittedMixed:
     prior, visits = _prior(curve, records), PaddedVisits.of(records)
     return FittedMixed(fit_mixed(prior, visits), prior, visits, fallback)
+
+
+def _fit_equation(records: Sequence[GrowthRecord], floor: float, fallback: FittedMixed) -> FittedMixed:
+    """The latent equation, from the reduced Gompertz on: its correction begins at nothing."""
+    gompertz = _fit(Curve(Law.REDUCED_GOMPERTZ, floor), records)
+    # One standard deviation of the prior: as much as the Gompertz term one e-fold below K.
+    curve = LatentGrowthODE.of(records, floor, eps_per_year=float(np.exp(gompertz.population.mean[1])))
+    prior = Prior(as_equation(gompertz.prior.centre, curve), np.ones(len(curve.names)))
+    prior.mean_sd[: len(gompertz.prior.mean_sd)] = gompertz.prior.mean_sd
+    fitted = fit_mixed(prior, gompertz.visits, as_equation(gompertz.population, curve))
+    return FittedMixed(fitted, prior, gompertz.visits, fallback)
 
 
 def _prior(curve: Curve, records: Sequence[GrowthRecord]) -> Prior:

@@ -65,7 +65,8 @@ def draw_populations(fitted: Population, prior: Prior, visits: PaddedVisits) -> 
         shifts, patients = _draw_parameters(rng, sums, (covariance, variance), (centre, prior.precision))
         covariance = _draw_covariance(rng, patients, prior.centre.covariance)
         variance = _draw_variance(rng, sums, shifts, patients, float(prior.centre.noise_sd))
-    return replace(fitted, mean=fitted.mean + shifts, covariance=covariance, noise_sd=np.sqrt(variance))
+    mean = np.maximum(fitted.mean + shifts, fitted.curve.lowest)
+    return replace(fitted, mean=mean, covariance=covariance, noise_sd=np.sqrt(variance))
 
 
 def _draw_parameters(
