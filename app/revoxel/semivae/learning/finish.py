@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ignite.distributed as idist
-import torch
 from torch.utils.data import DataLoader
 
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint, save_checkpoint
 from revoxel.core.one_line import one_line_errors
 from revoxel.core.provenance import write_sidecar
 from revoxel.semivae.diagnosis.coverage import LatentBank
-from revoxel.semivae.diagnosis.encoding import BATCH_SIZE, encode_scans, frozen
+from revoxel.semivae.diagnosis.encoding import BATCH_SIZE, encode_scans
 from revoxel.semivae.diagnosis.gates import judge_gates
 from revoxel.semivae.diagnosis.validation import validation_figures
 from revoxel.semivae.learning.bank import ScanBank
-from revoxel.semivae.network.decoder import AroundTemplate
 from revoxel.semivae.network.models import patients_digest, semivae_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from revoxel.core.folds import Split
     from revoxel.semivae.features.resampled import NetworkGrid
@@ -90,36 +88,11 @@ def finish_run(
                 ScanBank(measured, split, grid, network.partition, cubes), batch_size=BATCH_SIZE
             )
 
-        centre_template(network, batches("train"))
         bank = LatentBank.fit(encode_scans(network, network.partition, batches("train")).mu)
         fitted = {"mean": bank.mean.tolist(), "covariance": bank.covariance.tolist()}
         save_checkpoint(folder / FINISHED, {"model": network.state_dict()}, {**best.protocol, "bank": fitted})
         _judge(folder, network, list(batches("val")), bank, best.protocol["training"]["free_bits"])
     return folder / FINISHED
-
-
-def centre_template(network: SemiVAE, batches: Iterable[Mapping[str, Any]]) -> None:
-    """Move a decoder's template so that its mean error over the training scans is 0 in every voxel.
-
-    Steps that follow exchanged latents and tumours leave a small mean error behind, which costs more than
-    what the latent tells is worth.
-
-    Args:
-        network: With its best weights.
-        batches: Of the training scans.
-    """
-    if not isinstance(network.decoder, AroundTemplate):
-        return
-    template = network.decoder.template
-    error, count = torch.zeros_like(template[0]), torch.zeros(len(template[0]), device=template.device)
-    with frozen(network) as device:
-        for batch in batches:
-            image, there = batch["image"].to(device), batch["available"].to(device)
-            mu, _ = network.encode(image, there)
-            missed = (image - network.decode(mu)) * there[:, :, None, None, None]
-            error, count = error + missed.sum(dim=0), count + there.sum(dim=0)
-    with torch.no_grad():
-        template += (error / count.clamp_min(1)[:, None, None, None]).clone()
 
 
 def _judge(
