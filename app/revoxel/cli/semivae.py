@@ -23,7 +23,6 @@ app = typer.Typer(
 app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
 app.command()(growth)
-
 app.command()(check)
 app.command()(encode)
 app.command()(evaluate)
