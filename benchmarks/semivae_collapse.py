@@ -42,7 +42,8 @@ ROWS = {
     "residual units that are active": "diag/au_count_residual",
     "KL of the residual, nats": "diag/kl_residual",
     "MSE, whole latent": "diag/recon_mu_mse",
-    "MSE, residual at 0": "diag/recon_without_residual_mse",
+    "MSE, residual at its mean over scans": "residual_at_mean",
+    "MSE, residual of another scan": "residual_of_another",
     "MSE, z = 0": "diag/recon_z0_mse",
     "MSE, mean image": "diag/recon_mean_image_mse",
     "R2 of log volume": "sem/wt.log_volume_r2",
@@ -109,6 +110,19 @@ def trained(
     return steps
 
 
+def exchanged_residual(network: SemiVAE, batches: list[dict[str, Any]]) -> dict[str, float]:
+    """Errors without what the residual says of a scan: an offset that all scans share tells nothing."""
+    where = network.partition.slices["residual"]
+    image = torch.cat([batch["image"] for batch in batches])
+    with torch.inference_mode():
+        mu = torch.cat([network.eval().encode(batch["image"], batch["available"])[0] for batch in batches])
+        at_mean, other = mu.clone(), mu.clone()
+        at_mean[:, where] = mu[:, where].mean(dim=0)
+        other[:, where] = mu[:, where].roll(len(mu) // 2, dims=0)
+        given = {"residual_at_mean": at_mean, "residual_of_another": other}
+        return {name: float((network.decode(z) - image).square().mean()) for name, z in given.items()}
+
+
 def main() -> None:
     """Train both, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -149,6 +163,7 @@ def main() -> None:
             loss = OriginalLoss(network) if name == "original" else SemiVaeObjective(network, settings(ours))
             steps = trained(network, loss, bank, options.seconds, sections["train"]["lr"])
             figures[name] = epoch_diagnostics(network, partition, batches) | {"steps": steps}
+            figures[name] |= exchanged_residual(network, batches)
     print(f"{len(held)} test phantoms, {options.seconds:g} s of computing each, one core\n")
     print("| | ours | original loss |\n|---|---|---|")
     for title, key in {**ROWS, "steps": "steps"}.items():
