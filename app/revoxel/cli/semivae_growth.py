@@ -15,10 +15,7 @@ from revoxel.cli.progress import stage_bars
 def growth(
     visits: Annotated[
         Path,
-        typer.Argument(
-            metavar="CSV",
-            help="Columns patient_id, time_years, volume_mm3, perhaps latent; one row per visit.",
-        ),
+        typer.Argument(metavar="CSV", help="Columns patient_id, time_years, volume_mm3[, latent], by visit."),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("out/growth"),
     at: Annotated[
@@ -57,9 +54,8 @@ def growth(
     if dry_run:
         records = read_growth_csv(visits)
         n_visits = sum(record.n_visits for record in records)
-        console.print(
-            f"{len(records)} patients, {n_visits} visits -> {out}; nothing is written", soft_wrap=True
-        )
+        words = f"{len(records)} patients, {n_visits} visits -> {out}; nothing is written"
+        console.print(words, soft_wrap=True)
         return
     request = ForecastRequest(ahead_years, None if model == "auto" else Model(model), ode)
     with stage_bars() as progress:
