@@ -27,8 +27,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cfg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections: dict[str, Any] = {
         "network": {key: TINY[key] for key in ("partition", "arguments")},
-        "loss": {"semantic_weights": {}},
-        "data": {key: TINY[key] for key in ("min_count", "residualize")},
+        "loss": {"semantic_weights": {"shape": None}},
+        "data": {key: TINY[key] for key in ("min_count",)},
         "train": {key: TINY[key] for key in ("epochs", "val_interval", "batch_size")},
     }
     path = tmp_path_factory.mktemp("cfg") / "tiny.yaml"

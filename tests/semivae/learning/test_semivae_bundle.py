@@ -119,7 +119,7 @@ def test_aggressive_encoder_trains_through_the_bundle(study: Path, trained: Path
 
 @pytest.mark.slow
 def test_volume_is_learnt_in_a_minute(tmp_path: Path) -> None:
-    study = write_small_cohort(tmp_path / "study", n_patients=150, radius_mm=(6.0, 26.0))
+    study = write_small_cohort(tmp_path / "study", n_patients=260, radius_mm=(6.0, 26.0))
     parts = [
         {"name": "vol", "size": 8, "features": ["wt.log_volume"]},
         {"name": "residual", "size": 24},

@@ -118,6 +118,7 @@ def measured_study(  # noqa: PLR0913 - one line of the bundle's configuration ea
         normalizer: Fitted normaliser; None fits one.
         min_count: Training scans that must have a feature.
         residualize: Covariate by feature, when a normaliser is fitted: what the covariate tells is taken out.
+            Features that are not among those to predict are passed over.
 
     Raises:
         SystemExit: With one line, if something is missing, cannot be measured or leaks between splits.
@@ -125,13 +126,12 @@ def measured_study(  # noqa: PLR0913 - one line of the bundle's configuration ea
     with one_line_errors():
         opened, chosen = opened_fold(study, fold)
         measured = read_table(Path(table)) if table else _measured(opened, Path(folder))
-        fitted = (
-            FeatureNormalizer.from_json(Path(normalizer))
-            if normalizer
-            else FeatureNormalizer(features, residualize=residualize, min_count=min_count).fit(
-                measured, chosen.train, eval_ids=[*chosen.val, *chosen.test]
-            )
-        )
+        if normalizer:
+            fitted = FeatureNormalizer.from_json(Path(normalizer))
+        else:
+            lines = {name: other for name, other in (residualize or {}).items() if name in features}
+            fitted = FeatureNormalizer(features, residualize=lines, min_count=min_count)
+            fitted.fit(measured, chosen.train, eval_ids=[*chosen.val, *chosen.test])
         _check_normalizer(fitted, chosen, features)
         fitted.to_json(Path(folder) / KEPT_NORMALIZER, overwrite=True)
         return MeasuredStudy(opened, chosen, measured, fitted)
