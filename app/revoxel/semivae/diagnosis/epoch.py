@@ -123,6 +123,7 @@ def reconstruction_names(alive: Mapping[str, float]) -> dict[str, float]:
         "diag/recon_z0_mse": alive["mse_z0"],
         "diag/recon_mean_image_mse": alive["mse_mean_image"],
         "diag/recon_without_residual_mse": alive["mse_without_residual"],
+        "diag/recon_other_residual_mse": alive["mse_other_residual"],
         "diag/residual_gain": 1 - alive["mse_mu"] / alive["mse_without_residual"],
         "diag/gain_over_mean_image": 1 - alive["mse_mu"] / alive["mse_mean_image"],
         "diag/gain_over_z0": 1 - alive["mse_mu"] / alive["mse_z0"],

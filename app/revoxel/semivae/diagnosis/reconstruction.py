@@ -35,30 +35,36 @@ def residual_alive(
 
     Returns:
         Over all voxels of the pulses that are there: `mse_mu` (whole latent), `mse_without_residual`
-        (residual at 0), `mse_z0` (all at 0), `mse_mean_image` (error that the mean image of the
-        population is expected to have: the unbiased variance over these scans); `kl_residual` in nats per
-        scan.
+        (residual at its mean over the scans: means that drifted from 0 would make 0 a strange place),
+        `mse_other_residual` (residual of the scan before), `mse_z0` (all at 0), `mse_mean_image` (error that
+        the mean image of the population is expected to have: the unbiased variance over these scans);
+        `kl_residual` in nats per scan, without what a mean away from 0 costs: it says nothing about a scan.
     """
-    without = latents.mu.copy()
-    without[:, partition.slices[RESIDUAL]] = 0.0
-    errors, n_voxels, start, moments = np.zeros(3), 0.0, 0, _Moments()
+    where = partition.slices[RESIDUAL]
+    usual = latents.mu[:, where].mean(axis=0)
+    without, another = latents.mu.copy(), latents.mu.copy()
+    without[:, where] = usual
+    another[:, where] = np.roll(latents.mu[:, where], 1, axis=0)
+    errors, n_voxels, start, moments = np.zeros(4), 0.0, 0, _Moments()
     with frozen(network) as device:
         nothing = network.decode(torch.zeros(1, partition.z_dim, device=device))
         for batch in batches:
             image, there = batch["image"].to(device), batch["available"].to(device)
             rows = slice(start, start + len(image))
             start = rows.stop
-            guesses = [network.decode(_tensor(given[rows], device)) for given in (latents.mu, without)]
+            given = (latents.mu, without, another)
+            guesses = [network.decode(_tensor(one[rows], device)) for one in given]
             errors += [_squared_error(image, guess, there) for guess in (*guesses, nothing)]
             n_voxels += float(there.sum()) * image[0, 0].numel()
             moments.add(image, there)
-    mu, less, zero = (errors / n_voxels).tolist()
+    mu, less, other, zero = (errors / n_voxels).tolist()
     return {
         "mse_mu": mu,
         "mse_without_residual": less,
+        "mse_other_residual": other,
         "mse_z0": zero,
         "mse_mean_image": moments.variance(),
-        "kl_residual": float(latents.kl_nats[:, partition.slices[RESIDUAL]].sum(axis=1).mean()),
+        "kl_residual": float(latents.kl_nats[:, where].sum(axis=1).mean() - 0.5 * np.square(usual).sum()),
     }
 
 

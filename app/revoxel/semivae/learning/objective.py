@@ -214,12 +214,13 @@ class SemiVaeObjective(nn.Module):
             tumour_weight=self.settings.tumour_weight,
             air_weight=self.settings.air_weight,
         )
-        there = truth["measured"].to(image.dtype)[:, :, None, None, None]
-        weighted, plain = self.likelihood(prediction["recon"], image, weight * there)
+        weight = weight * truth["measured"].to(image.dtype)[:, :, None, None, None]
+        weighted, plain = self.likelihood(prediction["recon"], image, weight)
         loss_nats, nats = self.divergence(prediction["mu"], prediction["logvar"], prediction.get("prior"))
         shown = {"nll": plain, "nll_weighted": weighted, "kl": torch.stack(list(nats.values())).sum()}
         shown |= {f"kl_{name}": value for name, value in nats.items()}
-        return weighted + beta * loss_nats / image[0].numel(), shown
+        # Both terms per voxel that counts: what is not weighed says nothing about the latent either.
+        return weighted + beta * loss_nats / (weight.sum() / len(image)), shown
 
     def _measured(self, name: str, prediction: Mapping[str, Any], truth: Mapping[str, Tensor]) -> Measured:
         """One part of a batch, and what is shown beside it."""

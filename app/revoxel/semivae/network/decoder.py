@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LAST = ("full", "subpixel")
 _OUTPUT_GAIN = 0.1
+# In z-scores. Heads differ by a few tenths, a tumour by several: unbounded, it would rule every score.
+_MOST_DEVIATION = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class DecoderSettings:
             time.
         per_modality: A decoder of its own for every pulse.
         auxiliary_residual: A second decoder, to half resolution and from the residual part alone.
-        template: Add an image of weights: the latent then tells what differs from it. It starts at 0; a
-            decoder that starts around the mean image has little to gain from its latent, and gives it up.
+        template: Add an image of weights: the latent then tells what differs from it.
         template_modes: So many images of half the resolution are added too, each times a combination of the
-            latent: the part that is linear, as of principal components, is learnt first and fast.
+            latent, and the residual part sees how much of each an image has: a linear autoencoder, which a
+            training can start at principal components.
 
     Raises:
         ValueError: If an argument is none of these.
@@ -210,10 +212,11 @@ class AroundTemplate(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.template = nn.Parameter(torch.zeros(1, out_channels, *3 * (spatial_size,)))
-        self.amplitudes, self.modes = None, None
+        self.amplitudes, self.modes, self.gains = None, None, None
         if n_modes:
             self.amplitudes = nn.Linear(z_dim, n_modes)
             self.modes = nn.Parameter(torch.zeros(n_modes, out_channels, *3 * (spatial_size // 2,)))
+            self.gains = nn.Parameter(torch.ones(n_modes))
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode.
@@ -229,6 +232,40 @@ class AroundTemplate(nn.Module):
             return image
         coarse = torch.einsum("bm,mcxyz->bcxyz", self.amplitudes(z), self.modes)
         return image + functional.interpolate(coarse, scale_factor=2, mode="trilinear")
+
+    def scores(self, image: Tensor, available: Tensor) -> Tensor:
+        """How much of each mode an image has.
+
+        Args:
+            image: `(B, out_channels, S, S, S)`, z-scores.
+            available: `(B, out_channels)`; a pulse that is missing is taken for the template.
+
+        Returns:
+            `(B, n_modes)`, in float32 outside autocast; of no mode without modes.
+        """
+        if self.modes is None:
+            return image.new_zeros((len(image), 0))
+        deviation = functional.avg_pool3d(image - self.template, 2).clamp(-_MOST_DEVIATION, _MOST_DEVIATION)
+        seen = deviation * available[:, :, None, None, None]
+        return self.gains * (seen.flatten(1) @ self.modes.flatten(1).T)
+
+    def start_at(self, template: Tensor, modes: Tensor, spread: Tensor, first: int) -> None:
+        """Become a linear autoencoder; the decoder around it starts at almost nothing.
+
+        Args:
+            template: `(out_channels, S, S, S)`.
+            modes: `(n_modes, out_channels, S/2, S/2, S/2)`, orthonormal.
+            spread: `(n_modes,)`, standard deviation of the projections on each.
+            first: Number of the latent that is the first mode's score; the others follow it.
+        """
+        with torch.no_grad():
+            self.template.copy_(template[None])
+            self.modes.copy_(modes)  # type: ignore[union-attr]
+            self.gains.copy_(1 / spread)  # type: ignore[union-attr]
+            self.amplitudes.weight.zero_()  # type: ignore[union-attr]
+            self.amplitudes.weight[:, first : first + len(spread)] = torch.diag(spread)  # type: ignore[union-attr]
+            self.amplitudes.bias.zero_()  # type: ignore[union-attr]
+        _shrink(self.decoder)
 
 
 def build_decoder(z_dim: int, spatial_size: int, out_channels: int, settings: DecoderSettings) -> nn.Module:

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from revoxel.core.pulses import Pulse
-from revoxel.semivae.network.decoder import DecoderSettings, build_auxiliary_decoder, build_decoder
+from revoxel.semivae.network.decoder import (
+    AroundTemplate,
+    DecoderSettings,
+    build_auxiliary_decoder,
+    build_decoder,
+)
 from revoxel.semivae.network.encoder import EncoderSettings, ResEncoder3D
 from revoxel.semivae.network.heads import HeadKind, SemanticHead
 from revoxel.semivae.network.hierarchy import ConditionalPriors, parents_of
@@ -29,6 +35,7 @@ N_PULSES = len(Pulse)
 _DEEPEST_STRIDE, _SMALLEST = 16, 32
 _Kind = TypeVar("_Kind")
 _FIRST_LOGVAR = -3.0  # a standard deviation of 0.22
+_MEAN_SHARE = 0.02  # of one batch in the running mean of the latents
 
 
 class SemiVAE(nn.Module):
@@ -77,6 +84,8 @@ class SemiVAE(nn.Module):
         self.residual_encoder = residual_encoder
         self._build_posterior(_settings(PoolSettings, pooling))
         self._build_decoders(_settings(DecoderSettings, decoder))
+        self.latent_mean: Tensor
+        self.register_buffer("latent_mean", torch.zeros(self.partition.z_dim))
         self.heads = nn.ModuleDict(
             {part.name: SemanticHead(part, head) for part in self.partition.supervised}
         )
@@ -103,6 +112,8 @@ class SemiVAE(nn.Module):
     def _build_decoders(self, settings: DecoderSettings) -> None:
         self.decoder = build_decoder(self.partition.z_dim, self.spatial_size, N_PULSES, settings)
         self.auxiliary_decoder = None
+        if settings.template_modes:
+            _check_modes(settings.template_modes, self.partition, outside=self.residual_head is not None)
         if settings.auxiliary_residual:
             size = self.partition[RESIDUAL].size
             self.auxiliary_decoder = build_auxiliary_decoder(size, self.spatial_size, N_PULSES, settings)
@@ -145,9 +156,12 @@ class SemiVAE(nn.Module):
         Raises:
             ValueError: If the shapes or the part are others, or, in evaluation mode, a voxel is not finite.
         """
-        maps = self._maps(image, available)
+        there = self._pulses_there(image, available)
+        maps = self.encoder(image, there)
         noise = self._noise(image) if self.training else {}
-        raw, attention = self._raw(maps, image)
+        raw, attention = self._raw(maps, image, there)
+        if self.training:
+            self._follow_mean(raw)
         mu, logvar, z = self._posterior(raw, noise)
         told = self._isolated(maps, raw, noise) if self.gradient_isolation else mu
         output = {
@@ -159,7 +173,7 @@ class SemiVAE(nn.Module):
             "presence": self.predict_presence(told),
             "attention": attention,
         }
-        return output | self._optional(z) | self._intervention(mu, intervene)
+        return output | self._optional(z) | self._intervention(image, mu, intervene)
 
     def encode(self, image: Tensor, available: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Posterior of images; of a hierarchy at the means of the parents.
@@ -174,7 +188,8 @@ class SemiVAE(nn.Module):
         Raises:
             ValueError: As of `forward`.
         """
-        raw, _ = self._raw(self._maps(image, available), image)
+        there = self._pulses_there(image, available)
+        raw, _ = self._raw(self.encoder(image, there), image, there)
         mu, logvar, _ = self._posterior(raw, {})
         return mu, logvar
 
@@ -217,13 +232,14 @@ class SemiVAE(nn.Module):
         with _full_precision(mu):
             return {name: self.heads[name].presence(parts[name].float()) for name in asked}  # type: ignore[operator]
 
-    def _maps(self, image: Tensor, available: Tensor | None) -> dict[int, Tensor]:
+    def _pulses_there(self, image: Tensor, available: Tensor | None) -> Tensor:
         self._check_image(image, available)
         there = torch.ones(image.shape[:2]) if available is None else available
-        maps: dict[int, Tensor] = self.encoder(image, there.to(image.device, torch.float32))
-        return maps
+        return there.to(image.device, torch.float32)
 
-    def _raw(self, maps: Mapping[int, Tensor], image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _raw(
+        self, maps: Mapping[int, Tensor], image: Tensor, there: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Mean and unbounded log variance by part, in full precision: small differences count."""
         with _full_precision(image):
             raw, attention = self.pool({stride: one.float() for stride, one in maps.items()})
@@ -231,7 +247,17 @@ class SemiVAE(nn.Module):
             features = self._outside_features(image)
             with _full_precision(image):
                 raw[RESIDUAL] = self.residual_head([features.float()])
+        if isinstance(self.decoder, AroundTemplate) and RESIDUAL in raw:
+            with _full_precision(image):
+                scores = self.decoder.scores(image.float(), there)
+            n_others = raw[RESIDUAL].shape[1] - scores.shape[1]
+            raw[RESIDUAL] = raw[RESIDUAL] + functional.pad(scores, (0, n_others))
         return raw, attention
+
+    def _follow_mean(self, raw: Mapping[str, Tensor]) -> None:
+        """A mean that drifts costs so little KL per voxel that nothing brings it back: it is taken off."""
+        now = torch.cat([raw[name].detach().chunk(2, dim=1)[0].mean(dim=0) for name in self.partition.names])
+        self.latent_mean.lerp_(now, _MEAN_SHARE)
 
     def _outside_features(self, image: Tensor) -> Tensor:
         features: Tensor = self.residual_encoder(image)  # type: ignore[misc]
@@ -245,9 +271,11 @@ class SemiVAE(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         z: dict[str, Tensor] = {}
         means, logvars = [], []
+        usual = self.partition.split(self.latent_mean[None])
         for name in self.partition.names:
             shift = 0.0 if self.priors is None else self.priors.shift(name, z)
             mean, unbounded = (raw[name] + shift).chunk(2, dim=1)
+            mean = mean - usual[name]
             logvar = self._bounded(unbounded)
             z[name] = mean + noise[name] * torch.exp(0.5 * logvar) if noise else mean
             means.append(mean)
@@ -281,13 +309,15 @@ class SemiVAE(nn.Module):
             optional["auxiliary_recon"] = self.auxiliary_decoder(parts[RESIDUAL]).float()
         return optional
 
-    def _intervention(self, mu: Tensor, part: str | None) -> dict[str, Any]:
+    def _intervention(self, image: Tensor, mu: Tensor, part: str | None) -> dict[str, Any]:
         if part is None:
             return {}
         where = self.partition.slices[self.partition[part].name]
         given = mu.clone()
         given[:, where] = mu[:, where].roll(1, dims=0)
-        found, _ = self.encode(self.decode(given))
+        # Air stays air: a decoder that may write there writes the answers where the encoder finds them.
+        inside = (image != 0).any(dim=1, keepdim=True)
+        found, _ = self.encode(self.decode(given) * inside)
         return {"intervention": {"part": part, "mu_given": given, "mu_found": found}}
 
     def _check_image(self, image: Tensor, available: Tensor | None) -> None:
@@ -315,6 +345,16 @@ def _check_size(spatial_size: int) -> None:
         msg = (
             f"spatial_size must be a multiple of {_DEEPEST_STRIDE} from {_SMALLEST} on, got {spatial_size}; "
             "pad or crop the image."
+        )
+        raise ValueError(msg)
+
+
+def _check_modes(n_modes: int, partition: LatentPartition, *, outside: bool) -> None:
+    size = partition[RESIDUAL].size if RESIDUAL in partition.names else 0
+    if outside or n_modes > size:
+        msg = (
+            f"template_modes must be at most the size of the part {RESIDUAL!r}, without a residual_encoder, "
+            f"got {n_modes} modes, size {size}{', a residual_encoder' if outside else ''}; set it to 0."
         )
         raise ValueError(msg)
 
