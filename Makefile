@@ -11,7 +11,7 @@ export MKL_NUM_THREADS ?= $(THREADS)
 export OMP_WAIT_POLICY ?= PASSIVE
 export MPLBACKEND ?= Agg
 
-.PHONY: install demo demo-asl demo-ct test lint bench label label-test docs clean
+.PHONY: install demo demo-asl demo-ct demo-semivae test lint bench label label-test docs clean
 
 install: $(READY)
 
@@ -36,6 +36,15 @@ demo-ct: $(READY)
 	$(BIN)/revoxel ct prepare out/demo-ct/chests -o out/demo-ct/set --spacing-mm 1.5
 	$(BIN)/revoxel ct refine out/demo-ct/set/coarse/chest-00.nii.gz -o out/demo-ct --truth out/demo-ct/set/fine/chest-00.nii.gz
 	$(BIN)/revoxel ct evaluate --data out/demo-ct/set --refinement-checkpoint ct_upsampler_64_256 --num-patients 1 -o out/demo-ct/scores
+
+demo-semivae: $(READY)
+	rm -rf out/demo-semivae
+	$(BIN)/revoxel semivae synthesise -o out/demo-semivae/cohort --patients 12 --visits 3-4 --voxel-mm 4 --seed 7
+	$(BIN)/revoxel semivae features out/demo-semivae/cohort/study.json -o out/demo-semivae/features.json --voxel-mm native --workers 1
+	$(BIN)/revoxel semivae encode out/demo-semivae/cohort -o out/demo-semivae/latents
+	$(BIN)/revoxel semivae evaluate out/demo-semivae/cohort --fold fold0 -o out/demo-semivae/evaluation
+	$(BIN)/revoxel semivae traverse out/demo-semivae/cohort/phantom-7-00000/phantom-7-00000-0-*.nii.gz -o out/demo-semivae/traversal
+	$(BIN)/revoxel semivae growth out/demo-semivae/latents/latents.csv -o out/demo-semivae/growth
 
 test: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) --dist worksteal --cov --cov-report=term

@@ -20,7 +20,10 @@ from revoxel.core.pulses import Pulse, Spacing
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [f"sagnef_{spacing}_{pulse}" for spacing in Spacing for pulse in Pulse]
-OTHERS = ["asl_cbf_att", "asl_cbf_att_any", "ct_detail_64", "ct_two_view_32", "ct_upsampler_64_256"]
+OTHERS = [
+    *("asl_cbf_att", "asl_cbf_att_any", "ct_detail_64", "ct_two_view_32", "ct_upsampler_64_256"),
+    *("semivae_brats", "semivae_brats_128"),
+]
 SOURCES = {source.name: source for source in bundle_sources(ROOT / "configs")}
 VERSIONS = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}
 

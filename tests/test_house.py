@@ -25,6 +25,7 @@ IMPORT_NAMES = {
     "pytorch-ignite": "ignite",
     "pyyaml": "yaml",
     "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
 }
 # Needed without an import of ours: monai.bundle's command line, configs, export, schema check, handlers.
 USED_BY_MONAI = {"fire", "onnx", "onnxscript", "jsonschema", "tensorboard", "tqdm", "ignite", "yaml"}

@@ -9,7 +9,8 @@ from revoxel.cli.main import app
 from revoxel.core.checkpoints import best_checkpoint
 from revoxel.core.configuration import flat_values, read_mapping
 from revoxel.core.handlers import LAST, read_epoch_log
-from revoxel.ct.learning.configuration import CtModel, read_sections, source_folder
+from revoxel.core.training import read_sections, source_folder
+from revoxel.ct.learning.configuration import CtModel
 from revoxel.ct.upsampler.models import load_upsampler
 
 TINY = (

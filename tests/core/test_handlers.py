@@ -103,6 +103,16 @@ def test_log_has_one_row_per_epoch_with_every_part(tmp_path: Path) -> None:
     assert float(rows[-1]["val_total"]) < float(rows[0]["val_total"])
 
 
+def test_log_keeps_diagnostics_through_epochs_without_validation(tmp_path: Path) -> None:
+    run = Run(tmp_path, 1).go()
+    log = h.EpochLog(tmp_path / "log.csv", run.evaluator, run.optimizer)
+    for epoch, figures in ((2, {"diag/au": 7.0}), (3, {"diag/au": 8.0})):
+        run.trainer.state.epoch, run.evaluator.state.metrics[h.DIAGNOSTICS] = epoch, figures
+        run.evaluator.state.epoch = 2
+        log(run.trainer)
+    assert [row["diag/au"] for row in h.read_epoch_log(tmp_path / "log.csv")] == ["", "7.0", ""]
+
+
 def test_named_checkpoint_carries_epoch_and_validation_loss(tmp_path: Path) -> None:
     run = Run(tmp_path, 2).go()
     loss = run.evaluator.state.metrics[h.VALIDATION_LOSS]

@@ -21,6 +21,7 @@ from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
 import ct_studies
+import tumours
 from label.live_server import MAX_UPLOAD_MB, QUICK_EXPERTS, LiveServer, live_server
 from revoxel.core.volumes import read_volume
 from revoxel.label.ct import ct_bundles
@@ -241,6 +242,28 @@ def test_examples_of_the_documentation_run(server, inferred, tmp_path, monkeypat
     exec(code.replace("http://127.0.0.1:8000", server.url), names)
     assert nibabel.load(names["path"]).shape == (64, 64, 60)
     assert loaded in ([], [names["path"]])
+
+
+def test_saved_tumour_is_measured_and_found_again_by_the_scoring_method(client, server, tmp_path):
+    label, affine = tumours.nested_tumour(10.0)
+    path = tumours.write_label(tmp_path / "seg.nii.gz", label, affine)
+    volume_mm3 = np.count_nonzero(label) * 1.5**3
+    forged = {"tumour_features": {"values": {"wt.volume_mm3": 1.0}, "sha256": "0"}}
+    client.save_label("sub-02_T1w", str(path), "tumour", forged)
+    status, text = server.ask("GET", "/datastore/label/info?label=sub-02_T1w&tag=tumour")
+    assert status == 200
+    saved = json.loads(text)["tumour_features"]
+    assert saved["values"]["wt.volume_mm3"] == pytest.approx(volume_mm3)
+    changed = server.studies / "labels" / "tumour" / "sub-02_T1w.nii.gz"
+    tumours.write_label(changed, np.where(label == 2, 0, label), affine)
+    status, text = server.ask("POST", "/scoring/tumour_features")
+    assert status == 200
+    scored = json.loads(text)["measured"]["sub-02_T1w"]["tumour"]
+    assert scored["values"]["wt.volume_mm3"] < volume_mm3
+    assert scored["present"]["ed"] is False
+    assert server.ask("DELETE", "/datastore/label?id=sub-02_T1w&tag=tumour")[0] == 200
+    assert client.info()["scoring"]["tumour_features"]["description"]
+    assert server.ask("POST", "/scoring/nope")[0] == 404
 
 
 # What a hostile client may try.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
+from revoxel.cli.parsing import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 EXIT_CODE_SOME_FAILED = 1
 VERDICT_SNR = 10.0
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def ablate(
@@ -66,25 +65,6 @@ def ablate(
     _show_verdicts(trials, out)
     if any(trial.reason for trial in trials):
         raise typer.Exit(EXIT_CODE_SOME_FAILED)
-
-
-def seconds_of(text: str) -> float:
-    """Read a time such as `5min`.
-
-    Args:
-        text: a number with s, min or h.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text.strip())
-    if match is None or float(match[1]) <= 0:
-        msg = f"--budget must be a time such as 30s, 5min or 1h, got {text!r}; add the unit."
-        raise ValueError(msg)
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _show_plan(chosen: Sequence[Experiment], settings: AblationSettings, out: Path) -> None:

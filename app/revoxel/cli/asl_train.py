@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from revoxel.cli.asl_ablate import seconds_of
 from revoxel.cli.options import DebugOption, DeviceOption, DryRunOption, OverwriteOption, ThreadsOption
-from revoxel.cli.parsing import parse_values
+from revoxel.cli.parsing import parse_values, seconds_of
 
 
 def train(

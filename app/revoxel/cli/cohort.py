@@ -28,6 +28,7 @@ from revoxel.cli.cluster_options import (
 )
 from revoxel.cli.cohort_asl import asl
 from revoxel.cli.cohort_ct import ct
+from revoxel.cli.cohort_semivae import semivae
 from revoxel.cli.evaluate import LabelsOption, ModelDataOption, SeenOption, listed, plan_table, tell
 from revoxel.cli.manifest import (
     Job,
@@ -67,6 +68,7 @@ VERB = "What is done"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.command()(asl)
 app.command()(ct)
+app.command()(semivae)
 
 VerbOption = Annotated[
     Literal["superresolve", "experts", "predict", "evaluate"],

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from revoxel.cli.asl_ablate import seconds_of
 from revoxel.cli.options import (
     DebugOption,
     DeviceOption,
@@ -16,7 +15,7 @@ from revoxel.cli.options import (
     SeedOption,
     ThreadsOption,
 )
-from revoxel.cli.parsing import parse_values
+from revoxel.cli.parsing import parse_values, seconds_of
 
 
 def train(
@@ -53,9 +52,8 @@ def train(
     """
     from revoxel.core.checkpoints import best_checkpoint
     from revoxel.core.compute import resolve_device, set_threads
-    from revoxel.core.training import discard_run
-    from revoxel.ct.learning.configuration import CtModel, default_sections, read_sections
-    from revoxel.ct.learning.training import train_network
+    from revoxel.core.training import default_sections, discard_run, read_sections, train_network
+    from revoxel.ct.learning.configuration import CtModel
 
     bundle = _chosen(model, CtModel).bundle
     sections = read_sections(cfg, bundle) if cfg else default_sections(bundle)
@@ -85,8 +83,7 @@ def _show_plan(bundle: str, sections: dict[str, Any], out: Path, values: dict[st
     import yaml
 
     from revoxel.core.handlers import LAST
-    from revoxel.core.training import planned_network
-    from revoxel.ct.learning.configuration import source_folder
+    from revoxel.core.training import planned_network, source_folder
     from revoxel.ct.learning.training import opened_study, training_rows
 
     rows = training_rows(opened_study(values["study"]), values["fold"])

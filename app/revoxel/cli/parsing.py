@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from revoxel.core.pulses import Pulse
     from revoxel.experts.names import Expert
     from revoxel.experts.profiles import SliceProfile
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_profile(text: str) -> SliceProfile | None:
@@ -171,3 +174,22 @@ def parse_values(texts: Sequence[str]) -> dict[str, Any]:
             msg = f"--set {key} must be a plain value, got {value!r}; use --set patch_size=[32,32,32]."
             raise ValueError(msg) from error
     return values
+
+
+def seconds_of(text: str) -> float:
+    """Read a time such as `5min`.
+
+    Args:
+        text: a number with s, min or h.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text.strip())
+    if match is None or float(match[1]) <= 0:
+        msg = f"--budget must be a time such as 30s, 5min or 1h, got {text!r}; add the unit."
+        raise ValueError(msg)
+    return float(match[1]) * _SECONDS[match[2]]

@@ -5,9 +5,15 @@ A verb is a plain typed function with heavy imports inside; it registers itself 
 
 import typer
 
+from revoxel.cli.semivae_check import check
+from revoxel.cli.semivae_encode import encode
+from revoxel.cli.semivae_evaluate import evaluate
 from revoxel.cli.semivae_features import features
 from revoxel.cli.semivae_fit_normalizer import fit_normalizer
 from revoxel.cli.semivae_growth import growth
+from revoxel.cli.semivae_synthesise import synthesise
+from revoxel.cli.semivae_train import train
+from revoxel.cli.semivae_traverse import traverse
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +23,12 @@ app = typer.Typer(
 app.command()(features)
 app.command("fit-normalizer")(fit_normalizer)
 app.command()(growth)
+app.command()(check)
+app.command()(encode)
+app.command()(evaluate)
+app.command()(synthesise)
+app.command()(train)
+app.command()(traverse)
 
 
 @app.callback()

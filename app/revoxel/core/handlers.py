@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 # Names under which a bundle attaches the metrics that the handlers read.
 VALIDATION_LOSS = "val_loss"
 LOSS_PARTS = "loss_parts"
+#: Further figures of a validation, by the names under which they are logged.
+DIAGNOSTICS = "diagnostics"
 LAST = "last.pt"
 
 
@@ -134,7 +136,7 @@ def validation_loss(engine: Engine, evaluator: Any) -> float | None:
 
 
 class EpochLog:
-    """One CSV row per epoch: mean of every loss part (train and val), learning rate, seconds.
+    """One CSV row per epoch: mean of every loss part (train and val), learning rate, seconds, diagnostics.
 
     Args:
         path: CSV file; a continued run drops the rows after its checkpoint and appends.
@@ -167,6 +169,7 @@ class EpochLog:
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"val_{name}": val.get(name, "") for name in train}
         row |= {"lr": self._learning_rate, "seconds": round(time.perf_counter() - self._start_s, 3)}
+        row |= self.evaluator.state.metrics.get(DIAGNOSTICS, {}) if validated else {}
         if idist.get_rank() != 0:
             return
         self._write(row)
@@ -178,11 +181,13 @@ class EpochLog:
 
     def _write(self, row: dict[str, Any]) -> None:
         rows = [old for old in read_epoch_log(self.path) if int(old["epoch"]) < row["epoch"]]
+        # An epoch without a validation knows less than the one before.
+        names = list(dict.fromkeys([*row, *(rows[0] if rows else {})]))
         with (
             atomic_path(self.path, overwrite=True) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, fieldnames=list(row), restval="", extrasaction="ignore")
+            writer = csv.DictWriter(file, fieldnames=names, restval="")
             writer.writeheader()
             writer.writerows([*rows, row])
 

@@ -11,10 +11,10 @@ import torch
 import yaml
 
 from revoxel.core.bundle_checks import quiet_monai
-from revoxel.core.bundles import METADATA, bundle_folder
+from revoxel.core.bundles import METADATA, bundle_folder, bundle_sources, configs_root
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
 from revoxel.core.compute import CHANNELS_LAST, keep_memory
-from revoxel.core.configuration import TABLE, graph_values
+from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values, read_mapping
 from revoxel.core.one_line import one_line_errors
 from revoxel.core.volumes import atomic_path
 
@@ -48,6 +48,45 @@ def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Sections:
         else:
             result[key] = value
     return result
+
+
+def source_folder(bundle: str) -> Path:
+    """Folder that a bundle is generated from.
+
+    Args:
+        bundle: name of the bundle.
+
+    Raises:
+        ValueError: If no sources describe it.
+    """
+    sources = {source.name: source.system for source in bundle_sources(configs_root())}
+    if bundle not in sources:
+        msg = f"bundle must be one of {', '.join(sorted(sources))}, got {bundle!r}; choose one."
+        raise ValueError(msg)
+    return sources[bundle]
+
+
+def default_sections(bundle: str) -> Sections:
+    """The shipped configuration of a bundle.
+
+    Args:
+        bundle: name of the bundle.
+    """
+    return read_mapping(source_folder(bundle) / CONFIGURATION)
+
+
+def read_sections(path: Path, bundle: str) -> Sections:
+    """Read a configuration; what it leaves out is as in the shipped one.
+
+    Args:
+        path: YAML file with sections of keys.
+        bundle: name of the bundle.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it is no mapping.
+    """
+    return overlaid(default_sections(bundle), read_mapping(path))
 
 
 def training_workflow(bundle: Path, source: Path, sections: Sections, folder: Path, **values: Any) -> Any:
@@ -103,6 +142,25 @@ def run_training(bundle: Path, source: Path, sections: Sections, folder: Path, *
     with quiet_monai():
         training_workflow(bundle, source, sections, folder, **values).run()
     return folder
+
+
+def train_network(bundle: str, sections: Sections, folder: Path, **values: Any) -> Path:
+    """Train the network of a shipped bundle, or go on with it.
+
+    Args:
+        bundle: name of the bundle.
+        sections: the configuration.
+        folder: of the run.
+        **values: further values of the bundle's `train.json`, such as `study` and `fold`.
+
+    Returns:
+        The folder of the run; `revoxel.core.checkpoints.best_checkpoint` finds its best weights.
+
+    Raises:
+        SystemExit: With one line, if the run cannot work.
+        ValueError: If there is an unknown key.
+    """
+    return run_training(bundle_folder(bundle), source_folder(bundle), sections, folder, **values)
 
 
 def planned_network(bundle: str, source: Path, sections: Sections) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import Any
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.basic_infer import BasicInferTask
@@ -24,7 +25,8 @@ from revoxel.label.guard import Guard, Policy
 from revoxel.label.models import AUTOMATIC, models_with_weights
 from revoxel.label.refusals import bad, unknown
 from revoxel.label.store import ScanStore
-from revoxel.label.tasks import RefineCt, SuperResolve, TrainGate, WorstDisagreementFirst
+from revoxel.label.tasks import MeasureTumours, RefineCt, SuperResolve, TrainGate, WorstDisagreementFirst
+from revoxel.label.tumours import TUMOUR_FEATURES
 from revoxel.label.wishes import FUSED_TAG, REFINED_TAG, WEIGHTS_TAG, InferWishes
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,14 @@ class RevoxelApp(MONAILabelApp):
         """The stock one, and the experts' own."""
         return {"random": Random(), "worst_disagreement_first": WorstDisagreementFirst(Scorer(self.cache))}
 
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """Measures of tumours."""
+        return {TUMOUR_FEATURES: MeasureTumours()}
+
+    def async_scoring(self, method: str | None, params: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        """None by itself: labels are measured when they are saved, not in a process per request."""
+        return {}
+
     def on_init_complete(self) -> None:
         """Stand before the stock server; it has begun to run, but has served nothing yet."""
         super().on_init_complete()
@@ -129,6 +139,18 @@ class RevoxelApp(MONAILabelApp):
         """
         if name not in self._trainers:
             raise unknown("model", name, self._trainers)
+
+    def check_scoring(self, name: str) -> None:
+        """Refuse a scoring method that is not there.
+
+        Args:
+            name: What a client asked for.
+
+        Raises:
+            RefusedError: With the methods that are there.
+        """
+        if name not in self._scoring_methods:
+            raise unknown("scoring method", name, self._scoring_methods)
 
     def infer(self, request: dict[str, Any], datastore: ScanStore | None = None) -> dict[str, Any]:
         """Super-resolve or refine one scan, and keep in the datastore what the client wants kept.

@@ -30,7 +30,7 @@ _ROUTES = {
     "GET": r"/|/favicon\.ico|/static/.*|/docs|/openapi\.json|/auth/|/info/|/logs/|/train/"
     r"|/session/[^/]+|/datastore/(?:|image|label|image/info|label/info)",
     "HEAD": r"/datastore/(?:image|label)",
-    "POST": r"/infer/[^/]+|/activelearning/[^/]+|/train/[^/]+",
+    "POST": r"/infer/[^/]+|/activelearning/[^/]+|/train/[^/]+|/scoring/[^/]+",
     "PUT": r"/datastore/(?:|image|label)|/session/",
     "DELETE": r"/train/|/datastore/label|/session/[^/]+",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -10,11 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from revoxel.core.bundles import list_bundles
+from revoxel.core.pulse_names import without_pulse
 from revoxel.core.pulses import Pulse, Spacing
-from revoxel.core.volumes import volume_stem
 from revoxel.label.refusals import unusable
 from revoxel.sagnef.gates import bundle_name
-from revoxel.sagnef.naming import CONTRAST_WORDS, PULSE_WORDS
 
 #: Name under which a client lets the server choose.
 AUTOMATIC = "sagnef"
@@ -78,11 +76,4 @@ def subject_of(path: Path) -> str:
     Args:
         path: The scan, such as `BraTS-GLI-00001-000-t1c.nii.gz`.
     """
-    parts = re.split(r"([-_])", volume_stem(path))
-    while len(parts) > 1 and _says_no_subject(parts[-1]):
-        parts = parts[:-2]
-    return "".join(parts)
-
-
-def _says_no_subject(word: str) -> bool:
-    return word.lower() in PULSE_WORDS.keys() | CONTRAST_WORDS | _LOW_RESOLUTION
+    return without_pulse(path, _LOW_RESOLUTION)

@@ -81,6 +81,14 @@ def train(model: str, params: Annotated[dict[str, Any] | None, Body()] = None) -
     return run_model(model, wishes.model_dump())
 
 
+@router.post("/scoring/{method}")
+def scoring(method: str) -> Any:
+    """Score the labels of the datastore at once: one costs less than a process would."""
+    app = app_instance()
+    app.check_scoring(method)
+    return app.scoring({"method": method})
+
+
 @router.post("/activelearning/{strategy}")
 def next_sample(strategy: str, params: Annotated[dict[str, Any] | None, Body()] = None) -> Any:
     """Name the scan that is worth a truth next."""

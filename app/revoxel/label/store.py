@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from monailabel.datastore.local import LocalDatastore
 from revoxel.label.ids import SUFFIXES, check_id, check_tag, image_path, inside, is_servable, split_name
 from revoxel.label.refusals import conflict, forbidden, unknown
 from revoxel.label.training import Pair
+from revoxel.label.tumours import TUMOUR_FEATURES, tumour_features
 from revoxel.label.uploads import check_volume
 from revoxel.label.wishes import OWN_TAGS
 
@@ -63,11 +64,15 @@ class ScanStore(LocalDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        """Take in a label that a client sent, such as the truth of a scan."""
+        """Take in a label that a client sent, such as the truth of a scan; that of a tumour is measured."""
         if check_tag(label_tag) in OWN_TAGS:
             raise forbidden(f"labels {label_tag} are the server's own; save yours under another tag.")
         check_volume(Path(label_filename))
-        return self.keep(image_id, Path(label_filename), label_tag, label_info)
+        # What is measured stands in the info: a client must not state it.
+        said = {name: value for name, value in label_info.items() if name != TUMOUR_FEATURES}
+        features = tumour_features(Path(label_filename))
+        measured = {} if features is None else {TUMOUR_FEATURES: features}
+        return self.keep(image_id, Path(label_filename), label_tag, said | measured)
 
     def keep(self, image_id: str, path: Path, tag: str, info: dict[str, Any]) -> str:
         """Keep a volume as a label of an image.
@@ -96,6 +101,12 @@ class ScanStore(LocalDatastore):
             ids: Ids of this datastore.
         """
         return {image_id: Path(self.get_image_uri(image_id)) for image_id in ids}
+
+    def clients_labels(self) -> Iterator[tuple[str, str]]:
+        """Image and tag of every label that is not the server's own."""
+        for image_id in sorted(self.list_images()):
+            tags = sorted(self.get_labels_by_image_id(image_id))
+            yield from ((image_id, tag) for tag in tags if tag not in OWN_TAGS)
 
     def pairs(self) -> list[Pair]:
         """Scans with the truths that clients saved."""

@@ -1,4 +1,4 @@
-"""The tasks that the server lists: super-resolution, CT refinement, training, and which scan comes next."""
+"""The tasks that the server lists: super-resolution, CT refinement, training, which scan next, tumours."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 from monailabel.interfaces.tasks.infer_v2 import InferType
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
 from revoxel.core.bundles import BundleStatus
 from revoxel.core.geometry import Grid
+from revoxel.core.provenance import sha256_of
+from revoxel.core.reasons import one_line
 from revoxel.core.volumes import write_volume
 from revoxel.ct.scans.results import write_hu
 from revoxel.label.cache import ExpertCache
@@ -24,6 +27,7 @@ from revoxel.label.jobs import Job, shown_record, superresolve_scan
 from revoxel.label.models import AUTOMATIC, Model
 from revoxel.label.store import ScanStore
 from revoxel.label.training import fitting_pairs, prepare_run, run_training, runs_of
+from revoxel.label.tumours import TUMOUR_FEATURES, tumour_features
 from revoxel.label.wishes import REFINED_TAG, TrainWishes
 
 
@@ -192,3 +196,34 @@ class WorstDisagreementFirst(Strategy):
             return None
         score = ranking.scores.get(best)
         return {"id": best, "disagreement": score, "n_waiting": len(ranking.waiting)}
+
+
+class MeasureTumours(ScoringMethod):
+    """Volume, place and shape of every tumour that a label of the datastore shows."""
+
+    def __init__(self) -> None:
+        super().__init__("Measures label maps of tumours: necrotic core 1, oedema 2, enhancing tumour 3")
+
+    def __call__(self, request: Mapping[str, Any], datastore: ScanStore) -> dict[str, Any]:  # noqa: ARG002
+        """Measure what is new or changed; all measures are in the info of the labels too."""
+        measured: dict[str, dict[str, Any]] = {}
+        failed: dict[str, str] = {}
+        for image_id, tag in datastore.clients_labels():
+            try:
+                features = self._features(datastore, image_id, tag)
+            except (ValueError, OSError) as error:
+                failed[f"{image_id} {tag}"] = one_line(error)
+                continue
+            if features is not None:
+                measured.setdefault(image_id, {})[tag] = features
+        return {"measured": measured, "failed": failed}
+
+    def _features(self, datastore: ScanStore, image_id: str, tag: str) -> dict[str, Any] | None:
+        path = Path(datastore.get_label_uri(image_id, tag))
+        known: dict[str, Any] | None = datastore.get_label_info(image_id, tag).get(TUMOUR_FEATURES)
+        if known is not None and known["sha256"] == sha256_of(path):
+            return known
+        features = tumour_features(path)
+        if features is not None:
+            datastore.update_label_info(image_id, tag, {TUMOUR_FEATURES: features})
+        return features

@@ -20,12 +20,12 @@ from revoxel.core.folds import MIN_FOLDS, Fold
 from revoxel.core.geometry import Grid, slice_axis
 from revoxel.core.handlers import read_epoch_log
 from revoxel.core.manifest import Manifest, save_manifest
+from revoxel.core.pulse_names import pulse_of
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.volumes import atomic_path
 from revoxel.label.cache import ExpertCache, logged
 from revoxel.label.models import Model, subject_of
 from revoxel.label.refusals import unusable
-from revoxel.sagnef.naming import pulse_of
 from revoxel.sagnef.study.build import StudySettings, build_study
 from revoxel.sagnef.study.layouts import patient_of
 from revoxel.sagnef.study.rows import Row, Wanted

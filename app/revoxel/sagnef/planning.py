@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from revoxel.core.compute import resolve_device
 from revoxel.core.geometry import isotropic_grid, slice_axis
 from revoxel.core.provenance import sha256_of
+from revoxel.core.pulse_names import pulse_of
 from revoxel.core.pulses import Pulse, Spacing
 from revoxel.core.volumes import Volume, read_volume, volume_stem
 from revoxel.experts.names import Expert
 from revoxel.sagnef.gates import Gate, cautious_weights, find_gate, simplex_weights
-from revoxel.sagnef.naming import OutputPaths, pulse_of
+from revoxel.sagnef.naming import OutputPaths
 
 if TYPE_CHECKING:
     from revoxel.core.geometry import Grid

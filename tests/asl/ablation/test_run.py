@@ -30,8 +30,7 @@ from revoxel.asl.network.models import build_network
 from revoxel.asl.network.networks import AmplitudeAwareSpatialASLNet
 from revoxel.asl.simulation.phantom import PhantomConfig
 from revoxel.cli.asl import app
-from revoxel.cli.asl_ablate import seconds_of
-from revoxel.cli.parsing import parse_values
+from revoxel.cli.parsing import parse_values, seconds_of
 from revoxel.core.training import overlaid, planned_network
 
 PRODUCTION = asl_configs() / "production_v2.yaml"

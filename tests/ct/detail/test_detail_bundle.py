@@ -20,12 +20,11 @@ from revoxel.core.bundle_checks import check_metadata, check_network, quiet_mona
 from revoxel.core.bundles import bundle_folder
 from revoxel.core.configuration import read_mapping
 from revoxel.core.handlers import read_epoch_log
+from revoxel.core.training import default_sections, read_sections, train_network
 from revoxel.core.volumes import read_volume
 from revoxel.ct.detail.bundle_steps import ViewsBesided, ct_items
 from revoxel.ct.detail.lifting import XrayScene
 from revoxel.ct.detail.models import load_refiner
-from revoxel.ct.learning.configuration import default_sections, read_sections
-from revoxel.ct.learning.training import train_network
 from revoxel.ct.scans.results import write_hu
 from revoxel.ct.scans.transforms import LoadCTd
 from revoxel.ct.xray.geometry import XrayGeometry

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from revoxel.semivae.growth import evaluation, forecast
 from revoxel.semivae.growth.evaluation import HeldOut, judge, leave_one_patient_out
-from revoxel.semivae.growth.forecast import forecast_growth, forecast_patient, run_growth
+from revoxel.semivae.growth.forecast import ForecastRequest, forecast_growth, forecast_patient, run_growth
 from revoxel.semivae.growth.models import Model, fit_population
 from revoxel.semivae.growth.records import GrowthRecord
 from revoxel.semivae.growth.scores import crps, difference_interval, score_forecasts
@@ -67,6 +67,24 @@ def test_verdict_recommends_only_what_beats_persistence():
         judge({Model.LINEAR: held(Model.LINEAR, 0.0)})
 
 
+def test_latent_equation_is_recommended_only_where_it_beats_the_best_mixed_model():
+    wobble = np.where(np.arange(30) % 2, 1.0, -1.0)
+    others = {
+        Model.PERSISTENCE: held(Model.PERSISTENCE, 2.0),
+        Model.GOMPERTZ: held(Model.GOMPERTZ, 0.5),
+        Model.LINEAR: held(Model.LINEAR, 1.0),
+    }
+    better = judge(others | {Model.LATENT_ODE: held(Model.LATENT_ODE, 0.0)})
+    assert better.recommended is Model.LATENT_ODE
+    assert "against gompertz" in better.sentence
+    chance = judge(others | {Model.LATENT_ODE: held(Model.LATENT_ODE, 0.49 + 0.4 * wobble)})
+    assert chance.best is Model.LATENT_ODE
+    assert chance.recommended is Model.GOMPERTZ
+    assert "latent_ode is not recommended" in chance.sentence
+    worse = judge(others | {Model.LATENT_ODE: held(Model.LATENT_ODE, 0.7)})
+    assert (worse.best, worse.recommended) == (Model.GOMPERTZ, Model.GOMPERTZ)
+
+
 def test_patient_left_out_is_never_fitted_on(records, monkeypatch):
     seen, fit = [], evaluation.fit_population
 
@@ -94,7 +112,7 @@ def test_table_report_and_picture_appear_together(records, tmp_path, monkeypatch
     monkeypatch.setattr(forecast, "COMPARED", [Model.PERSISTENCE, Model.LINEAR, Model.REDUCED_GOMPERTZ])
     short = [*records, GrowthRecord("once", [0.0], [7.0])]
     source, out = write_visits(tmp_path / "visits.csv", short), tmp_path / "out"
-    result = run_growth(source, out, [1.0, 5.0])
+    result = run_growth(source, out, ForecastRequest([1.0, 5.0]))
     assert sorted(path.name for path in out.iterdir()) == ["forecast.csv", "growth.png", "growth_report.json"]
     rows = list(csv.DictReader((out / "forecast.csv").read_text().splitlines()))
     assert list(rows[0]) == ["patient_id", "time_years", "log_volume", "lo95", "hi95"]
@@ -105,14 +123,14 @@ def test_table_report_and_picture_appear_together(records, tmp_path, monkeypatch
     assert set(report["models"]["linear"]["scores"]) >= {"r2", "mae", "crps", "coverage"}
     assert imread(out / "growth.png").std() > 0.05
     with pytest.raises(FileExistsError, match="--overwrite"):
-        run_growth(source, out, [1.0])
+        run_growth(source, out, ForecastRequest([1.0]))
 
 
 def test_visits_are_never_written_over(records, tmp_path):
     source = write_visits(tmp_path / "forecast.csv", records)
     before = source.read_bytes()
     with pytest.raises(ValueError, match="another output folder"):
-        run_growth(source, tmp_path, [1.0], overwrite=True)
+        run_growth(source, tmp_path, ForecastRequest([1.0]), overwrite=True)
     assert source.read_bytes() == before
 
 
@@ -123,11 +141,11 @@ def test_model_that_cannot_be_fitted_is_listed(monkeypatch):
         GrowthRecord(f"p{i}", np.arange(3.0), 7 - 0.1 * np.arange(3) + 0.01 * rng.normal(size=3))
         for i in range(6)
     ]
-    result = forecast_growth(flat, [1.0])
+    result = forecast_growth(flat, ForecastRequest([1.0]))
     assert "growing" in result.failed[Model.GOMPERTZ]
     assert result.used is Model.PERSISTENCE
     with pytest.raises(ValueError, match="growing"):
-        forecast_growth(flat, [1.0], Model.GOMPERTZ)
+        forecast_growth(flat, ForecastRequest([1.0], Model.GOMPERTZ))
 
 
 def test_forecast_of_the_past_is_refused(records):

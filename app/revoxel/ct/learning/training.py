@@ -1,43 +1,20 @@
-"""The named calls of the CT bundles' training configurations, and how a verb starts them."""
+"""The named calls of the CT bundles' training configurations."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from revoxel.core.bundles import bundle_folder
 from revoxel.core.one_line import one_line_errors
-from revoxel.core.training import run_training
-from revoxel.ct.learning.configuration import source_folder
 from revoxel.ct.scans.study import load_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from revoxel.core.training import Sections
     from revoxel.ct.scans.study import CtRow, CtStudy
 
 #: Fold that trains on every patient.
 ALL = "all"
-
-
-def train_network(bundle: str, sections: Sections, folder: Path, **values: Any) -> Path:
-    """Train one CT network through its bundle, or go on with it.
-
-    Args:
-        bundle: name of the bundle.
-        sections: the configuration.
-        folder: of the run.
-        **values: further values of the bundle's `train.json`, such as `study` and `fold`.
-
-    Returns:
-        The folder of the run; `revoxel.core.checkpoints.best_checkpoint` finds its best weights.
-
-    Raises:
-        SystemExit: With one line, if the run cannot work.
-        ValueError: If there is an unknown key.
-    """
-    return run_training(bundle_folder(bundle), source_folder(bundle), sections, folder, **values)
 
 
 def opened_study(path: str | Path | None) -> CtStudy:

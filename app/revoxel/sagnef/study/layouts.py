@@ -15,10 +15,10 @@ from glob import escape, iglob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from revoxel.core.pulse_names import CONTRAST_WORDS, PULSE_WORDS, parse_pulse
 from revoxel.core.pulses import Spacing
 from revoxel.core.volumes import ITK_SUFFIXES, NIFTI_SUFFIXES, volume_stem
 from revoxel.experts.names import Expert
-from revoxel.sagnef.naming import CONTRAST_WORDS, PULSE_WORDS, parse_pulse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -210,10 +210,17 @@ class FeatureNormalizer:
             FileExistsError: If `path` exists and `overwrite` is false.
             OSError: If it cannot be written.
         """
-        text = json.dumps(self.fitted.model_dump(mode="json"), indent=2, sort_keys=True)
         with atomic_path(path, overwrite=overwrite) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.write_text(self.to_text(), encoding="utf-8")
         return path
+
+    def to_text(self) -> str:
+        """What was learnt, as the JSON file holds it.
+
+        Raises:
+            ValueError: If it is not fitted.
+        """
+        return json.dumps(self.fitted.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, path: Path) -> FeatureNormalizer:
@@ -229,8 +236,24 @@ class FeatureNormalizer:
             FileNotFoundError: If there is no such file.
             ValueError: If it is none.
         """
+        return cls.from_text(path.read_bytes(), path)
+
+    @classmethod
+    def from_text(cls, text: str | bytes, path: Path) -> FeatureNormalizer:
+        """Read a fitted normaliser from what `to_text` gave.
+
+        Args:
+            text: JSON.
+            path: File that it stood in, for the error.
+
+        Returns:
+            Ready to transform.
+
+        Raises:
+            ValueError: If it is none.
+        """
         try:
-            fitted = FittedStatistics.model_validate_json(path.read_bytes())
+            fitted = FittedStatistics.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "file"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +53,9 @@ class Verdict:
 
     Attributes:
         best: Lowest CRPS.
-        recommended: The best where it beats persistence beyond chance, else persistence.
-        beats_persistence: Whether it does.
+        recommended: The best where it beats persistence beyond chance, else persistence. The latent equation
+            must beat the best mixed model beyond chance too, else it is passed over.
+        beats_persistence: Whether the recommended one does.
         sentence: The same in words, with numbers.
     """
 
@@ -113,19 +114,44 @@ def judge(held_out: Mapping[Model, HeldOut]) -> Verdict:
         msg = f"models must hold persistence, got {sorted(held_out)}; a forecast is judged against it."
         raise ValueError(msg)
     best = min(held_out, key=lambda model: held_out[model].scores.crps)
+    known: dict[Model, HeldOut] = {
+        model: held for model, held in held_out.items() if model is not Model.LATENT_ODE
+    }
+    simple = _judge_simple(known)
+    if Model.LATENT_ODE not in held_out:
+        return simple
+    mixed: dict[Model, HeldOut] = {
+        model: held for model, held in known.items() if model is not Model.PERSISTENCE
+    } or known
+    rival = min(mixed, key=lambda model: mixed[model].scores.crps)
+    clear, numbers = _beats(held_out[Model.LATENT_ODE], held_out[rival])
+    over_persistence, words = _beats(held_out[Model.LATENT_ODE], held_out[Model.PERSISTENCE])
+    if clear and over_persistence:
+        sentence = f"{Model.LATENT_ODE} forecasts best: {numbers}, {words}; {_held(held_out[best])}"
+        return Verdict(best, Model.LATENT_ODE, beats_persistence=True, sentence=sentence)
+    sentence = f"{simple.sentence}. {Model.LATENT_ODE} is not recommended: it does not beat the best mixed "
+    return replace(simple, best=best, sentence=f"{sentence}model beyond chance ({numbers})")
+
+
+def _judge_simple(held_out: Mapping[Model, HeldOut]) -> Verdict:
+    best = min(held_out, key=lambda model: held_out[model].scores.crps)
     if best is Model.PERSISTENCE:
         words = "no model forecasts better than persistence (the last volume stays): use persistence"
         return Verdict(best, best, beats_persistence=False, sentence=words)
-    gain, low, high = difference_interval(
-        held_out[best].crps_per_patient, held_out[Model.PERSISTENCE].crps_per_patient
-    )
-    numbers = f"CRPS {gain:+.3f} [{low:+.3f}, {high:+.3f}] against persistence"
-    if high < 0:
-        held = f"its 95 % intervals held {held_out[best].scores.coverage:.0%}"
-        return Verdict(
-            best, best, beats_persistence=True, sentence=f"{best} forecasts best: {numbers}; {held}"
-        )
+    clear, numbers = _beats(held_out[best], held_out[Model.PERSISTENCE])
+    if clear:
+        words = f"{best} forecasts best: {numbers}; {_held(held_out[best])}"
+        return Verdict(best, best, beats_persistence=True, sentence=words)
     words = (
         f"{best} has the lowest CRPS but does not beat persistence beyond chance ({numbers}): use persistence"
     )
     return Verdict(best, Model.PERSISTENCE, beats_persistence=False, sentence=words)
+
+
+def _beats(first: HeldOut, second: HeldOut) -> tuple[bool, str]:
+    gain, low, high = difference_interval(first.crps_per_patient, second.crps_per_patient)
+    return high < 0, f"CRPS {gain:+.3f} [{low:+.3f}, {high:+.3f}] against {second.model}"
+
+
+def _held(one: HeldOut) -> str:
+    return f"its 95 % intervals held {one.scores.coverage:.0%}"

@@ -24,9 +24,30 @@ if TYPE_CHECKING:
 
     from revoxel.semivae.growth.records import GrowthRecord
 
-#: Models that a report compares.
-COMPARED = tuple(Model)
+#: Models that every report compares; the latent equation is compared where it is asked for.
+COMPARED = tuple(model for model in Model if model is not Model.LATENT_ODE)
 FORECAST, REPORT, PICTURE = "forecast.csv", "growth_report.json", "growth.png"
+
+
+@dataclass(frozen=True)
+class ForecastRequest:
+    """What is asked for.
+
+    Args:
+        ahead_years: Years after each patient's last visit.
+        model: Use this one instead of the recommended one.
+        ode: Compare the latent equation too; using it does so.
+    """
+
+    ahead_years: Sequence[float]
+    model: Model | None = None
+    ode: bool = False
+
+    @property
+    def compared(self) -> tuple[Model, ...]:
+        """Models of the report."""
+        ode = self.ode or self.model is Model.LATENT_ODE
+        return (*COMPARED, Model.LATENT_ODE) if ode else tuple(COMPARED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +115,14 @@ def forecast_patient(fitted: Fitted, record: GrowthRecord, ahead_years: Sequence
 
 def forecast_growth(
     records: Sequence[GrowthRecord],
-    ahead_years: Sequence[float],
-    model: Model | None = None,
+    request: ForecastRequest,
     progress: Callable[[str, float], None] | None = None,
 ) -> GrowthResult:
     """Compare all models under leave-one-patient-out and forecast every patient.
 
     Args:
         records: Patients.
-        ahead_years: Years after each patient's last visit.
-        model: Use this one instead of the recommended one.
+        request: When, and by which models.
         progress: Called with the model's name and the share done.
 
     Returns:
@@ -115,27 +134,26 @@ def forecast_growth(
     held_out: dict[Model, HeldOut] = {}
     fitted: dict[Model, Fitted] = {}
     failed: dict[Model, str] = {}
-    for one in COMPARED:
+    for one in request.compared:
         report = None if progress is None else lambda share, name=one.value: progress(name, share)
         try:
             fitted[one] = fit_population(one, records)
             held_out[one] = leave_one_patient_out(one, records, report)
         except (ValueError, np.linalg.LinAlgError) as error:
-            if one in {Model.PERSISTENCE, model}:
+            if one in {Model.PERSISTENCE, request.model}:
                 raise
             fitted.pop(one, None)
             failed[one] = str(error)
     verdict = judge(held_out)
-    used = model or verdict.recommended
-    forecasts = [forecast_patient(fitted[used], record, ahead_years) for record in records]
+    used = request.model or verdict.recommended
+    forecasts = [forecast_patient(fitted[used], record, request.ahead_years) for record in records]
     return GrowthResult(held_out, fitted, failed, verdict, used, forecasts)
 
 
 def run_growth(
     source: Path,
     out: Path,
-    ahead_years: Sequence[float],
-    model: Model | None = None,
+    request: ForecastRequest,
     progress: Callable[[str, float], None] | None = None,
     *,
     overwrite: bool = False,
@@ -145,8 +163,7 @@ def run_growth(
     Args:
         source: CSV of visits.
         out: Folder.
-        ahead_years: As of `forecast_growth`.
-        model: Likewise.
+        request: As of `forecast_growth`.
         progress: Likewise.
         overwrite: Replace results that exist.
 
@@ -160,7 +177,7 @@ def run_growth(
     """
     _check_results(source, out, overwrite=overwrite)
     records = read_growth_csv(source)
-    result = forecast_growth(records, ahead_years, model, progress)
+    result = forecast_growth(records, request, progress)
     with all_or_nothing(out, REPORT) as folder:
         _write_forecasts(result.forecasts, folder / FORECAST)
         draw_growth(result, folder / PICTURE)
@@ -209,5 +226,5 @@ def _report(source: Path, records: Sequence[GrowthRecord], result: GrowthResult)
         "verdict": asdict(result.verdict),
         "forecast_by": result.used,
         "straight_line_instead": flat,
-        "latent_ode": "not fitted: no latent forecast is recommended before it beats the best model here",
+        "n_patients_with_latent": sum(record.latent is not None for record in records),
     }

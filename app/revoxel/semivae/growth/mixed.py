@@ -16,34 +16,50 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from revoxel.semivae.growth.curves import Curve
+    from revoxel.semivae.growth.curves import GrowthCurve
     from revoxel.semivae.growth.records import PaddedVisits
 
 _MOST_ROUNDS = 150
 _TOLERANCE = 2e-3
 _MOST_STEPS = 30
+_STEPS_PER_ROUND = 3  # modes move on with the population: each round begins where the last one left them
 _STEP_TOLERANCE = 1e-5
-_LOWEST_SHARED = -5.0
-_PRIOR_PATIENTS = 1.0  # weight of the starting covariance: a few visits cannot tell all of its entries
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Parameters of all patients together.
+    """Parameters of all patients together, or one such set per row.
 
     Attributes:
         curve: Growth law.
-        mean: `(parameter,)`; those behind the random ones are equal in all patients.
-        covariance: `(random, random)` between patients.
-        noise_sd: Of a visit's log volume.
-        n_patients: That it was fitted on.
+        mean: `(parameter,)` or `(row, parameter)`; those behind the random ones are equal in all patients.
+        covariance: `(random, random)` between patients, or `(row, random, random)`.
+        noise_sd: Of a visit's log volume, `()` or `(row,)`.
     """
 
-    curve: Curve
+    curve: GrowthCurve
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    noise_sd: float
-    n_patients: int
+    noise_sd: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What is believed before any visit is seen.
+
+    Attributes:
+        centre: Likely population; its covariance counts as one further patient and its noise as one further
+            visit, since a few visits cannot tell them all.
+        mean_sd: `(parameter,)` how far from the centre's the mean may lie.
+    """
+
+    centre: Population
+    mean_sd: NDArray[np.float64]
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """`(parameter, parameter)` of the mean."""
+        return np.diag(self.mean_sd**-2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,67 +76,101 @@ class Posterior:
 
 
 @dataclass(frozen=True, eq=False)
-class _Linear:
-    """Residuals and derivatives at the modes, zero where there is no visit."""
+class WorkingModel:
+    """The linear mixed model that touches the curves at the modes; absent visits are zero rows.
 
-    residual: NDArray[np.float64]
+    Attributes:
+        values: `(patient, visit)`, what slopes times (parameters - population mean) should give.
+        slopes: `(patient, visit, parameter)`.
+        n_visits: How many there are.
+    """
+
+    values: NDArray[np.float64]
     slopes: NDArray[np.float64]
-    information: NDArray[np.float64]
+    n_visits: int
+
+    @classmethod
+    def at(cls, modes: NDArray[np.float64], population: Population, visits: PaddedVisits) -> WorkingModel:
+        """Linearise.
+
+        Args:
+            modes: `(patient, parameter)`.
+            population: Whose mean is the origin.
+            visits: Of the patients.
+        """
+        residual, slopes = _misfit(population.curve, visits, modes)
+        values = residual + np.einsum("nmp,np->nm", slopes, modes - population.mean)
+        return cls(values, slopes, int(visits.exists.sum()))
 
 
 def find_posterior(
-    population: Population, visits: PaddedVisits, start: NDArray[np.float64] | None = None
+    population: Population,
+    visits: PaddedVisits,
+    start: NDArray[np.float64] | None = None,
+    most_steps: int = _MOST_STEPS,
 ) -> Posterior:
     """Mode and spread of every patient's parameters, given the population and the visits.
 
     Args:
-        population: The prior.
+        population: The prior of all patients, or one row for each.
         visits: Of the patients.
         start: `(patient, parameter)` to begin at; default: the population's mean.
+        most_steps: Of the search.
 
     Returns:
         Modes and the inverse of the Gauss-Newton curvature there.
     """
-    n_random = population.curve.n_random
-    theta = np.tile(population.mean, (len(visits.exists), 1)) if start is None else start.copy()
-    theta[:, n_random:] = population.mean[n_random:]
-    precision = _inverse(population.covariance)
-    damping = np.full(len(theta), 1e-3)
-    cost = _cost(population, visits, theta, precision)
-    for _ in range(_MOST_STEPS):
-        linear = _linearise(population, visits, theta, precision)
-        gradient = np.einsum("nmp,nm->np", linear.slopes[..., :n_random], linear.residual)
-        gradient = (
-            gradient / population.noise_sd**2 - (theta[:, :n_random] - population.mean[:n_random]) @ precision
-        )
-        damped = linear.information * (1 + damping[:, None, None] * np.eye(n_random))
-        step = np.linalg.solve(damped, gradient[..., None])[..., 0]
+    n_random, n_patients = population.curve.n_random, len(visits.exists)
+    mean = np.broadcast_to(population.mean, (n_patients, population.mean.shape[-1]))
+    theta = (mean if start is None else start).copy()
+    theta[:, n_random:] = mean[:, n_random:]
+    precision = np.broadcast_to(_inverse(population.covariance), (n_patients, n_random, n_random))
+    variance = np.broadcast_to(population.noise_sd, n_patients) ** 2.0
+    damping = np.full(n_patients, 1e-3)
+
+    def at(
+        tried: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Minus the log posterior, its gradient and curvature."""
+        residual, slopes = _misfit(population.curve, visits, tried)
+        random, pull = slopes[..., :n_random], tried[:, :n_random] - mean[:, :n_random]
+        pulled = np.einsum("npq,nq->np", precision, pull)
+        cost = 0.5 * (np.sum(residual**2, axis=1) / variance + np.sum(pulled * pull, axis=1))
+        uphill = np.einsum("nmp,nm->np", random, residual) / variance[:, None] - pulled
+        return cost, uphill, _turned(random) @ random / variance[:, None, None] + precision
+
+    cost, uphill, information = at(theta)
+    for _ in range(most_steps):
+        damped = information * (1 + damping[:, None, None] * np.eye(n_random))
+        step = np.linalg.solve(damped, uphill[..., None])[..., 0]
         tried = theta.copy()
         tried[:, :n_random] += step
-        tried_cost = _cost(population, visits, tried, precision)
+        tried_cost, tried_uphill, tried_information = at(tried)
         better = tried_cost <= cost
         theta[better], cost[better] = tried[better], tried_cost[better]
+        uphill[better], information[better] = tried_uphill[better], tried_information[better]
         damping = np.where(better, damping * 0.2, damping * 8).clip(1e-9, 1e9)
         if np.abs(np.where(better[:, None], step, 0)).max() < _STEP_TOLERANCE and better.any():
             break
-    information = _linearise(population, visits, theta, precision).information
     return Posterior(theta, _inverse(information))
 
 
-def fit_mixed(start: Population, visits: PaddedVisits) -> Population:
+def fit_mixed(prior: Prior, visits: PaddedVisits, start: Population | None = None) -> Population:
     """Estimate mean, covariance and noise.
 
     Args:
-        start: Where to begin; its covariance counts as one further patient.
+        prior: What to lean on.
         visits: Of the patients, two or more each for most.
+        start: Where to begin; default: the prior's centre.
 
     Returns:
         The population.
     """
-    population, modes = start, None
+    population, modes = start or prior.centre, None
     for _ in range(_MOST_ROUNDS):
-        posterior = find_posterior(population, visits, modes)
-        following, modes = _one_round(population, visits, posterior, start.covariance)
+        most_steps = _MOST_STEPS if modes is None else _STEPS_PER_ROUND
+        found = find_posterior(population, visits, modes, most_steps).modes
+        following, modes = _one_round(population, WorkingModel.at(found, population, visits), prior)
         moved = _distance(population, following)
         population = following
         if moved < _TOLERANCE:
@@ -129,66 +179,39 @@ def fit_mixed(start: Population, visits: PaddedVisits) -> Population:
 
 
 def _one_round(
-    population: Population, visits: PaddedVisits, posterior: Posterior, prior: NDArray[np.float64]
+    population: Population, working: WorkingModel, prior: Prior
 ) -> tuple[Population, NDArray[np.float64]]:
-    n_random, noise = population.curve.n_random, population.noise_sd**2
-    precision = _inverse(population.covariance)
-    linear = _linearise(population, visits, posterior.modes, precision)
-    random = linear.slopes[..., :n_random]
-    deviation = posterior.modes[:, :n_random] - population.mean[:n_random]
-    working = linear.residual + np.einsum("nmp,np->nm", random, deviation)
-    shift = _least_squares(working, linear.slopes, random @ population.covariance @ _turned(random), noise)
-    left = working - linear.slopes @ shift
-    spread = _inverse(linear.information)
-    deviation = np.einsum("npq,nmq,nm->np", spread, random, left) / noise
+    n_random, variance = population.curve.n_random, float(population.noise_sd**2)
+    random = working.slopes[..., :n_random]
+    between = random @ population.covariance @ _turned(random)
+    weighted = np.linalg.solve(between + variance * np.eye(random.shape[1]), working.slopes)
+    normal = np.einsum("nmp,nmq->pq", working.slopes, weighted) + prior.precision
+    right = np.einsum("nmp,nm->p", weighted, working.values)
+    right += prior.precision @ (prior.centre.mean - population.mean)
+    shift = np.linalg.solve(normal, right)
+    left = working.values - working.slopes @ shift
+    spread = _inverse(_turned(random) @ random / variance + _inverse(population.covariance))
+    deviation = np.einsum("npq,nmq,nm->np", spread, random, left) / variance
     residual = left - np.einsum("nmp,np->nm", random, deviation)
     scatter = np.einsum("np,nq->pq", deviation, deviation) + spread.sum(axis=0)
     doubt = np.einsum("nmp,npq,nmq->", random, spread, random)
-    n_patients = len(deviation)
-    mean = population.mean + shift
-    # Data that want the shared capacity at its floor would drive it to minus infinity.
-    mean[n_random:] = np.maximum(mean[n_random:], _LOWEST_SHARED)
+    mean = np.maximum(population.mean + shift, population.curve.lowest)
     following = replace(
         population,
         mean=mean,
-        covariance=(scatter + _PRIOR_PATIENTS * prior) / (n_patients + _PRIOR_PATIENTS),
-        noise_sd=float(np.sqrt((np.sum(residual**2) + doubt) / visits.exists.sum())),
-        n_patients=n_patients,
+        covariance=(scatter + prior.centre.covariance) / (len(deviation) + 1),
+        noise_sd=np.sqrt((np.sum(residual**2) + doubt + prior.centre.noise_sd**2) / (working.n_visits + 1)),
     )
-    modes = np.tile(mean, (n_patients, 1))
+    modes = np.tile(mean, (len(deviation), 1))
     modes[:, :n_random] += deviation
     return following, modes
 
 
-def _linearise(
-    population: Population, visits: PaddedVisits, theta: NDArray[np.float64], precision: NDArray[np.float64]
-) -> _Linear:
-    value, slopes = population.curve(visits.times_years, theta)
-    residual = (visits.log_volumes - value) * visits.exists
-    slopes = slopes * visits.exists[..., None]
-    random = slopes[..., : population.curve.n_random]
-    return _Linear(residual, slopes, _turned(random) @ random / population.noise_sd**2 + precision)
-
-
-def _cost(
-    population: Population, visits: PaddedVisits, theta: NDArray[np.float64], precision: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Minus the log posterior of every patient, up to a constant."""
-    value, _ = population.curve(visits.times_years, theta)
-    misfit = np.sum(visits.exists * (visits.log_volumes - value) ** 2, axis=1) / population.noise_sd**2
-    n_random = population.curve.n_random
-    deviation = theta[:, :n_random] - population.mean[:n_random]
-    return 0.5 * (misfit + np.einsum("np,pq,nq->n", deviation, precision, deviation))
-
-
-def _least_squares(
-    working: NDArray[np.float64], slopes: NDArray[np.float64], between: NDArray[np.float64], noise: float
-) -> NDArray[np.float64]:
-    """Shift of the mean by generalised least squares; absent visits have zero rows and add nothing."""
-    weights = _inverse(between + noise * np.eye(working.shape[1]))
-    normal = np.einsum("nmp,nmk,nkq->pq", slopes, weights, slopes)
-    right = np.einsum("nmp,nmk,nk->p", slopes, weights, working)
-    return np.asarray(np.linalg.lstsq(normal, right, rcond=1e-10)[0], dtype=np.float64)
+def _misfit(
+    curve: GrowthCurve, visits: PaddedVisits, theta: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    value, slopes = curve(visits.times_years, theta)
+    return (visits.log_volumes - value) * visits.exists, slopes * visits.exists[..., None]
 
 
 def _inverse(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

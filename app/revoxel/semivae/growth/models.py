@@ -1,18 +1,20 @@
-"""Five ways to forecast a tumour's log volume: fit them on a cohort, forecast a patient with an interval."""
+"""Ways to forecast a tumour's log volume: fit them on a cohort, forecast a patient with an interval."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize
 
 from revoxel.semivae.growth.curves import Curve, Law
-from revoxel.semivae.growth.mixed import Population, find_posterior, fit_mixed
+from revoxel.semivae.growth.latent_ode import LatentGrowthODE, as_equation
+from revoxel.semivae.growth.mixed import Population, Prior, find_posterior, fit_mixed
 from revoxel.semivae.growth.records import GrowthRecord, PaddedVisits
+from revoxel.semivae.growth.uncertainty import draw_populations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,8 @@ _SEED = 20
 #: Rise of the straight line over all visits below which a tumour is taken as flat: about 5 % of its volume.
 _FLAT_RISE = 0.05
 _START_NOISE_SD = 0.1
+#: How far the mean over patients may lie from where a fit starts, in spreads between patients.
+_PRIOR_SDS = 2.0
 
 
 class Model(StrEnum):
@@ -35,6 +39,7 @@ class Model(StrEnum):
     EXPONENTIAL = "exponential"
     GOMPERTZ = "gompertz"
     REDUCED_GOMPERTZ = "reduced_gompertz"
+    LATENT_ODE = "latent_ode"
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,21 @@ class FittedMixed:
     """A mixed model; a tumour that does not grow is forecast by the straight line in log volume instead.
 
     Attributes:
-        population: Of the growth law.
+        population: Best fit, whose growth law is used.
+        prior: Of the fit.
+        visits: Of the patients that it was fitted on.
         fallback: The straight line, for a Gompertz law.
     """
 
     population: Population
+    prior: Prior
+    visits: PaddedVisits
     fallback: FittedMixed | None = None
+
+    @cached_property
+    def populations(self) -> Population:
+        """One per row, as far apart as the patients leave them unknown."""
+        return draw_populations(self.population, self.prior, self.visits)
 
     def falls_back(self, record: GrowthRecord) -> bool:
         """Whether the patient is forecast by the straight line."""
@@ -88,24 +102,16 @@ class FittedMixed:
         """Possible log volumes, measurement noise included; as of `FittedPersistence`."""
         if self.fallback is not None and not is_growing(record):
             return self.fallback.draws(record, at_years)
-        n_random = self.population.curve.n_random
-        prior = self._prior(record)
-        posterior = find_posterior(prior, PaddedVisits.of([record]))
-        root = np.linalg.cholesky(posterior.covariance[0])
+        prior = replace(self.populations, curve=self.populations.curve.of_patient(record))
+        n_random, n_rows = prior.curve.n_random, len(prior.mean)
+        posterior = find_posterior(prior, PaddedVisits.of([record] * n_rows))
+        rows = np.arange(N_DRAWS) % (N_DRAWS // 2) % n_rows  # both draws of a pair share their population
         noise = _normal(n_random + len(at_years))
-        theta = np.tile(posterior.modes[0], (len(noise), 1))
-        theta[:, :n_random] += noise[:, :n_random] @ root.T
+        theta = posterior.modes[rows]
+        roots = np.linalg.cholesky(posterior.covariance)[rows]
+        theta[:, :n_random] += np.einsum("dpq,dq->dp", roots, noise[:, :n_random])
         value, _ = prior.curve(at_years - record.times_years[0], theta)
-        return value + prior.noise_sd * noise[:, n_random:]
-
-    def _prior(self, record: GrowthRecord) -> Population:
-        """What is known before the patient's visits: the mean itself is known as well as n patients allow."""
-        population = self.population
-        floor = max(population.curve.floor, float(record.log_volumes.max()))
-        curve = replace(population.curve, floor=floor)
-        return replace(
-            population, curve=curve, covariance=population.covariance * (1 + 1 / population.n_patients)
-        )
+        return value + prior.noise_sd[rows, None] * noise[:, n_random:]
 
     def described(self) -> dict[str, float]:
         """Parameters for the report: medians over patients, spreads on the scale of the model."""
@@ -113,10 +119,11 @@ class FittedMixed:
         plain = dict(zip(curve.names, population.mean.tolist(), strict=True))
         spread = np.sqrt(np.diag(population.covariance))
         words = {f"sd_{name}": float(sd) for name, sd in zip(curve.names, spread, strict=False)}
-        if curve.law in {Law.GOMPERTZ, Law.REDUCED_GOMPERTZ}:
+        if isinstance(curve, Curve) and curve.has_capacity:
             alpha, capacity = population_medians(population)
             plain |= {"median_alpha_per_year": alpha, "median_k_mm3": capacity}
-        return plain | words | {"noise_sd": population.noise_sd, "n_patients": float(population.n_patients)}
+        n_patients = float(len(self.visits.exists))
+        return plain | words | {"noise_sd": float(population.noise_sd), "n_patients": n_patients}
 
 
 Fitted = FittedPersistence | FittedMixed
@@ -131,10 +138,13 @@ def population_medians(population: Population) -> tuple[float, float]:
     Returns:
         alpha per year and K in mm^3.
     """
+    curve = population.curve
+    if not isinstance(curve, Curve):
+        msg = f"population must follow a Gompertz law in closed form, got {type(curve).__name__}; fit one."
+        raise ValueError(msg)  # noqa: TRY004 a wrong value for a caller: which model was fitted
     theta = np.tile(population.mean, (N_DRAWS, 1))
-    n_random = population.curve.n_random
-    theta[:, :n_random] += _normal(n_random) @ np.linalg.cholesky(population.covariance).T
-    return float(np.exp(population.mean[1])), float(np.exp(np.median(population.curve.log_capacity(theta))))
+    theta[:, : curve.n_random] += _normal(curve.n_random) @ np.linalg.cholesky(population.covariance).T
+    return float(np.exp(population.mean[1])), float(np.exp(np.median(curve.log_capacity(theta))))
 
 
 def is_growing(record: GrowthRecord) -> bool:
@@ -160,22 +170,22 @@ def fit_population(model: Model | str, records: Sequence[GrowthRecord]) -> Fitte
         Ready to forecast.
 
     Raises:
-        ValueError: If too few patients have two visits, or grow, for the model; or statsmodels is missing.
+        ValueError: If too few patients have two visits, or grow, for the model.
     """
     model = Model(model)
     usable = [record for record in records if record.n_visits >= 2]
     _check_enough(usable, "two visits or more", model)
     if model is Model.PERSISTENCE:
         return _fit_persistence(usable)
-    if model is Model.EXPONENTIAL:
-        return FittedMixed(_fit_straight(usable))
-    if model is Model.LINEAR:
-        return FittedMixed(fit_mixed(_start(Curve(Law.LINEAR), usable), PaddedVisits.of(usable)))
+    if model in {Model.EXPONENTIAL, Model.LINEAR}:
+        return _fit(Curve(Law(model)), usable)
     growing = [record for record in usable if is_growing(record)]
     _check_enough(growing, "a growing tumour", model)
+    fallback = _fit(Curve(Law.EXPONENTIAL), usable)
     floor = max(float(record.log_volumes.max()) for record in records)
-    start = _start(Curve(Law(model), floor), growing)
-    return FittedMixed(fit_mixed(start, PaddedVisits.of(growing)), FittedMixed(_fit_straight(usable)))
+    if model is Model.LATENT_ODE:
+        return _fit_equation(growing, floor, fallback)
+    return _fit(Curve(Law(model), floor), growing, fallback)
 
 
 def _check_enough(records: Sequence[GrowthRecord], words: str, model: Model) -> None:
@@ -187,17 +197,36 @@ def _check_enough(records: Sequence[GrowthRecord], words: str, model: Model) -> 
         raise ValueError(msg)
 
 
-def _start(curve: Curve, records: Sequence[GrowthRecord]) -> Population:
+def _fit(curve: Curve, records: Sequence[GrowthRecord], fallback: FittedMixed | None = None) -> FittedMixed:
+    prior, visits = _prior(curve, records), PaddedVisits.of(records)
+    return FittedMixed(fit_mixed(prior, visits), prior, visits, fallback)
+
+
+def _fit_equation(records: Sequence[GrowthRecord], floor: float, fallback: FittedMixed) -> FittedMixed:
+    """The latent equation, from the reduced Gompertz on: its correction begins at nothing."""
+    gompertz = _fit(Curve(Law.REDUCED_GOMPERTZ, floor), records)
+    # One standard deviation of the prior: as much as the Gompertz term one e-fold below K.
+    curve = LatentGrowthODE.of(records, floor, eps_per_year=float(np.exp(gompertz.population.mean[1])))
+    prior = Prior(as_equation(gompertz.prior.centre, curve), np.ones(len(curve.names)))
+    prior.mean_sd[: len(gompertz.prior.mean_sd)] = gompertz.prior.mean_sd
+    fitted = fit_mixed(prior, gompertz.visits, as_equation(gompertz.population, curve))
+    return FittedMixed(fitted, prior, gompertz.visits, fallback)
+
+
+def _prior(curve: Curve, records: Sequence[GrowthRecord]) -> Prior:
     first = np.array([record.log_volumes[0] for record in records])
     span_years = float(np.median([record.since_first_years[-1] for record in records]))
-    variances = [max(float(first.var()), 0.1), 0.25, 0.25][: curve.n_random]
-    if curve.law is Law.LINEAR:
-        rise = [record.log_volumes[-1] - record.log_volumes[0] for record in records]
-        mean = [first.mean(), float(np.expm1(np.median(rise)).clip(-0.5, 20)) / span_years]
-        variances[1] = max(mean[1] ** 2, 0.05**2)
+    sds = [max(float(first.std()), 0.3), 0.5, 0.5]
+    if curve.law in {Law.LINEAR, Law.EXPONENTIAL}:
+        rise = float(np.median([record.log_volumes[-1] - record.log_volumes[0] for record in records]))
+        total = float(np.expm1(rise).clip(-0.5, 20)) if curve.law is Law.LINEAR else rise
+        mean = [first.mean(), total / span_years]
+        sds[1] = max(abs(mean[1]) / 2, 0.05)
     else:
         mean = [first.mean(), np.log(2.0 / span_years), 1.5]
-    return Population(curve, np.array(mean), np.diag(variances), _START_NOISE_SD, len(records))
+    covariance = np.diag(np.square(sds[: curve.n_random]))
+    centre = Population(curve, np.array(mean), covariance, np.array(_START_NOISE_SD))
+    return Prior(centre, _PRIOR_SDS * np.array(sds[: len(mean)]))
 
 
 def _fit_persistence(records: Sequence[GrowthRecord]) -> FittedPersistence:
@@ -212,33 +241,6 @@ def _fit_persistence(records: Sequence[GrowthRecord]) -> FittedPersistence:
     bounds = [(np.log(1e-3), np.log(5.0))] * 2
     noise_sd, drift_sd = np.exp(minimize(cost, np.log([0.1, 0.3]), bounds=bounds, method="L-BFGS-B").x)
     return FittedPersistence(float(noise_sd), float(drift_sd))
-
-
-def _fit_straight(records: Sequence[GrowthRecord]) -> Population:
-    """Random intercept and slope of the log volume, by restricted maximum likelihood."""
-    values = np.concatenate([record.log_volumes for record in records])
-    times = np.concatenate([record.since_first_years for record in records])
-    groups = np.repeat(np.arange(len(records)), [record.n_visits for record in records])
-    design = np.column_stack((np.ones_like(times), times))
-    model = _mixed_lm()(values, design, groups, exog_re=design)
-    with warnings.catch_warnings():
-        # Few visits put variances on the edge of what is possible; the floor below makes them usable.
-        warnings.simplefilter("ignore")
-        result = model.fit(reml=True, method=["lbfgs", "powell"])
-    covariance = np.asarray(result.cov_re, dtype=np.float64)
-    covariance = (covariance + covariance.T) / 2 + np.diag([1e-4, 1e-4])
-    mean = np.asarray(result.fe_params, dtype=np.float64)
-    noise_sd = float(np.sqrt(max(result.scale, 1e-6)))
-    return Population(Curve(Law.EXPONENTIAL), mean, covariance, noise_sd, len(records))
-
-
-def _mixed_lm() -> Any:
-    try:
-        from statsmodels.regression.mixed_linear_model import MixedLM
-    except ImportError as error:
-        msg = "the linear mixed model must have statsmodels, got none; pip install 'revoxel[growth]'."
-        raise ValueError(msg) from error
-    return MixedLM
 
 
 def _normal(n_columns: int) -> NDArray[np.float64]:

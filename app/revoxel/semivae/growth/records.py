@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from revoxel.semivae.growth.latents import read_latent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ class GrowthRecord:
         patient_id: Whose.
         times_years: `(visit,)` on any clock, strictly increasing.
         log_volumes: `(visit,)` natural logarithm of mm^3.
+        latent: Of the first visit, by part; None if unknown.
 
     Raises:
         ValueError: If there is no visit, times do not increase, or a number is not finite; names the patient.
@@ -33,6 +36,7 @@ class GrowthRecord:
     patient_id: str
     times_years: NDArray[np.float64]
     log_volumes: NDArray[np.float64]
+    latent: Mapping[str, NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a course of visits."""
@@ -69,24 +73,25 @@ class GrowthRecord:
         Args:
             n_visits: How many to keep.
         """
-        return GrowthRecord(self.patient_id, self.times_years[:n_visits], self.log_volumes[:n_visits])
+        return replace(self, times_years=self.times_years[:n_visits], log_volumes=self.log_volumes[:n_visits])
 
 
 def read_growth_csv(path: Path) -> list[GrowthRecord]:
     """Read visits, one row each, in any order.
 
     Args:
-        path: CSV with the columns `patient_id`, `time_years` and `volume_mm3`; others are ignored.
+        path: CSV with the columns `patient_id`, `time_years` and `volume_mm3`; perhaps `latent`, the visit's
+            `*_latent.json`, relative to the CSV, of which a patient's first is read; others are ignored.
 
     Returns:
         One record per patient, in the order of their first rows.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a column is missing, a number is none, a volume is not positive, or a patient has two
-            visits at one time; it names line and patient.
+        FileNotFoundError: If there is no such file, or no latent where one is named.
+        ValueError: If a column is missing, a number or latent is none, a volume is not positive, or a patient
+            has two visits at one time; it names line and patient.
     """
-    visits: dict[str, list[tuple[float, float]]] = {}
+    visits: dict[str, list[_Visit]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
@@ -98,10 +103,16 @@ def read_growth_csv(path: Path) -> list[GrowthRecord]:
     if not visits:
         msg = f"{path} must hold visits, got only a head; add a row per visit."
         raise ValueError(msg)
-    return [_record(patient_id, sorted(entries)) for patient_id, entries in visits.items()]
+    return [
+        _record(patient_id, sorted(entries, key=lambda visit: visit[0]))
+        for patient_id, entries in visits.items()
+    ]
 
 
-def _visit(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, float]:
+_Visit = tuple[float, float, Path | None]
+
+
+def _visit(path: Path, line: int, row: Mapping[str, str]) -> _Visit:
     patient = row["patient_id"]
     try:
         time_years, volume_mm3 = float(row["time_years"]), float(row["volume_mm3"])
@@ -115,12 +126,15 @@ def _visit(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, float]
             f"positive volume, got {time_years:g} years and {volume_mm3:g} mm^3; correct or remove the row."
         )
         raise ValueError(msg)
-    return time_years, volume_mm3
+    latent = (row.get("latent") or "").strip()
+    return time_years, volume_mm3, path.parent / latent if latent else None
 
 
-def _record(patient_id: str, visits: Sequence[tuple[float, float]]) -> GrowthRecord:
-    times, volumes = np.array(visits).T
-    return GrowthRecord(patient_id, times, np.log(volumes))
+def _record(patient_id: str, visits: Sequence[_Visit]) -> GrowthRecord:
+    times, volumes = np.array([visit[:2] for visit in visits]).T
+    first = visits[0][2]
+    latent = None if first is None else read_latent(first)
+    return GrowthRecord(patient_id, times, np.log(volumes), latent)
 
 
 @dataclass(frozen=True, eq=False)

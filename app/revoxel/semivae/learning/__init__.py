@@ -1,0 +1,1 @@
+"""How SemiVAE learns: cubes and targets of a study, the weighted objective, diagnostics of every epoch."""

@@ -1,0 +1,1 @@
+"""Scans of one visit and how they come into the network's cube."""

@@ -1,0 +1,1 @@
+"""Synthetic heads with tumours whose volume, place, shape and growth are known."""
