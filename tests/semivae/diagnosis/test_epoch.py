@@ -44,6 +44,24 @@ def test_collapsed_residual_is_told_from_a_living_one(blind_network, network, pa
     assert dead["mse_mu"] == pytest.approx(dead["mse_z0"])
 
 
+def test_residual_that_all_scans_share_is_not_alive(blind_network, partition, batches):
+    """An offset of the means costs nats and makes 0 a strange place; it says nothing about a scan."""
+    latents = encode_scans(blind_network, partition, batches)
+    before = residual_alive(blind_network, partition, batches, latents)
+    where = partition.slices["residual"]
+    latents.mu[:, where] += 4.0
+    latents.kl_nats[:, where] += 0.5 * (latents.mu[:, where] ** 2 - (latents.mu[:, where] - 4.0) ** 2)
+    after = residual_alive(blind_network, partition, batches, latents)
+    assert latents.kl_nats[:, where].sum(axis=1).mean() > before["kl_residual"] + 20
+    assert after["kl_residual"] == pytest.approx(before["kl_residual"], abs=1e-3)
+    assert after["mse_without_residual"] == pytest.approx(after["mse_mu"], rel=1e-3)
+
+
+def test_residual_of_another_scan_is_worse_than_ones_own(network, partition, batches):
+    found = residual_alive(network, partition, batches, encode_scans(network, partition, batches))
+    assert found["mse_other_residual"] > found["mse_without_residual"] > found["mse_mu"]
+
+
 @pytest.mark.reference
 def test_mean_image_error_is_the_unbiased_variance_of_the_pulses_that_are_there(network, partition, batches):
     batches[0]["available"][:5, 1] = False

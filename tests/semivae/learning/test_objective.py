@@ -12,6 +12,7 @@ from revoxel.semivae.learning.batch import SemiVaeBatch
 from revoxel.semivae.learning.objective import ObjectiveSettings, SelectionLoss, SemiVaeObjective
 from revoxel.semivae.network.models import build_network
 from revoxel.semivae.network.semivae import SemiVAE
+from revoxel.semivae.objective.likelihood import voxel_weights
 from semivae_cohort import truth
 from tiny_semivae import ARGUMENTS, PARTITION, tiny_images
 
@@ -38,7 +39,8 @@ def test_total_is_the_sum_of_its_parts_at_the_weights_of_now() -> None:
     total = objective(net(batch["image"], intervene="vol"), batch)
     last = objective.last
     parts = sum(objective.weights[name] * last[name] for name in FULL)
-    beta = last["kl"] / batch["image"][0].numel()
+    weight = voxel_weights(batch["tumour"], batch["brain"], tumour_weight=5.0, air_weight=1.0)
+    beta = last["kl"] / (4 * weight.sum() / len(weight))
     assert torch.allclose(total.detach(), last["nll_weighted"] + beta + parts, atol=1e-5)
     assert {"kl_residual", "semantic_vol", "independence_vol_loc", "total_correlation_offset"} <= set(last)
 

@@ -82,6 +82,37 @@ def test_modes_add_what_is_linear_in_the_latent():
     torch.testing.assert_close(decoder(torch.zeros(1, 3)), torch.full((1, 4, 32, 32, 32), 2.0))
 
 
+def test_modes_are_a_linear_autoencoder_from_the_start():
+    decoder = build_decoder(4, 32, 4, DecoderSettings(channels=(4, 4, 4, 4), template=True, template_modes=2))
+    flat, _ = torch.linalg.qr(torch.randn(4 * 16**3, 2))
+    modes, spread = flat.T.reshape(2, 4, 16, 16, 16), torch.tensor([5.0, 3.0])
+    decoder.start_at(torch.randn(4, 32, 32, 32), modes, spread, first=1)
+    wanted = torch.tensor([[1.0, -0.5], [0.2, 2.0]])
+    coarse = torch.einsum("bm,mcxyz->bcxyz", wanted * spread, modes)
+    image = decoder.template + coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    there = torch.ones(2, 4)
+    torch.testing.assert_close(decoder.scores(image, there), wanted, atol=1e-4, rtol=1e-4)
+    z = torch.zeros(2, 4)
+    z[:, 1:3] = wanted
+    smooth = torch.nn.functional.interpolate(coarse, scale_factor=2, mode="trilinear")
+    noise = (decoder(z) - decoder.template - smooth).square().mean()
+    assert noise < 0.05 * smooth.square().mean() + 1e-4
+
+
+def test_missing_pulse_counts_as_the_template_and_a_tumour_cannot_rule_a_score():
+    decoder = build_decoder(3, 32, 4, DecoderSettings(channels=(4, 4, 4, 4), template=True, template_modes=2))
+    torch.nn.init.normal_(decoder.modes)
+    image = torch.zeros(1, 4, 32, 32, 32)
+    there = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    image[:, 1] = 7.0
+    assert not decoder.scores(image, there).any()
+    bright = torch.zeros(1, 4, 32, 32, 32)
+    bright[..., 8:12, 8:12, 8:12] = 1.0
+    torch.testing.assert_close(
+        decoder.scores(50 * bright, torch.ones(1, 4)), decoder.scores(bright, torch.ones(1, 4))
+    )
+
+
 def test_template_without_modes_has_no_weight_that_never_learns():
     decoder = build_decoder(3, 32, 4, DecoderSettings(channels=(4, 4, 4, 4), template=True))
     decoder(torch.randn(1, 3)).square().sum().backward()

@@ -172,6 +172,41 @@ def test_isolation_keeps_the_numbers_and_spares_the_encoder(images, hierarchy):
     assert all(weight.grad is not None for weight in isolated.pool.heads["vol"].parameters())
 
 
+def test_residual_carries_the_scores_of_its_modes(images):
+    network = tiny_network(**with_decoder(template=True, template_modes=2)).eval()
+    where = network.partition.slices["residual"]
+    with torch.no_grad():
+        network.decoder.modes.zero_()
+        without, _ = network.encode(images)
+        torch.nn.init.normal_(network.decoder.modes, std=0.01)
+        found, _ = network.encode(images)
+        scores = network.decoder.scores(images, torch.ones(len(images), 4))
+    torch.testing.assert_close(
+        found[:, where][:, :2] - without[:, where][:, :2], scores, atol=1e-4, rtol=1e-3
+    )
+    torch.testing.assert_close(found[:, where][:, 2:], without[:, where][:, 2:])
+    assert scores.abs().max() > 0.01
+
+
+def test_means_do_not_drift_from_the_prior(images):
+    network = tiny_network().train()
+    with torch.no_grad():
+        for part in network.partition.names:
+            network.posterior_head(part).linear.bias += 5.0
+        first = network(images)["mu"].mean()
+        for _ in range(300):
+            last = network(images)["mu"].mean()
+    assert first > 4
+    assert abs(last) < 0.1
+    still = network.eval()(images)["mu"]
+    torch.testing.assert_close(network(images)["mu"], still)
+
+
+def test_more_modes_than_the_residual_holds_are_refused():
+    with pytest.raises(ValueError, match="template_modes must be at most the size of the part 'residual'"):
+        tiny_network(**with_decoder(template=True, template_modes=999))
+
+
 def test_residual_part_reads_the_other_encoder(images):
     outside = nn.Sequential(nn.Flatten(), nn.Linear(4 * 32**3, 6))
     network = SemiVAE(**ARGUMENTS, residual_encoder=outside).eval()
