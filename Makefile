@@ -57,7 +57,7 @@ lint: $(READY)
 	$(BIN)/revoxel bundles check
 
 # Benchmarks that need no data; the others take arguments, and their docstrings show the command.
-BENCHMARKS ?= $(addprefix benchmarks/,gate_inference.py ssim.py xray.py ct_upsampling.py)
+BENCHMARKS ?= $(addprefix benchmarks/,table.py xray.py ct_upsampling.py)
 
 bench: $(READY)
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done

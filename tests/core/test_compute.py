@@ -1,5 +1,9 @@
 """Devices are what exists, seeds repeat, and bfloat16 is used only where the processor has it."""
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +106,22 @@ def test_autocast_runs_convolutions_in_the_fast_format(monkeypatch, native, dtyp
     with autocast("cpu"):
         result = torch.nn.Conv3d(1, 1, 1)(torch.zeros(1, 1, 2, 2, 2))
     assert result.dtype is dtype
+
+
+def test_memory_is_kept_where_the_c_library_can_be_told():
+    """In a process of its own: the setting lasts."""
+    told = "import torch; from revoxel.core.compute import keep_memory as k; print(k()); torch.ones(1 << 24)"
+    output = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == str(platform.libc_ver()[0] == "glibc")
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_memory_is_left_alone_where_there_is_no_such_library(monkeypatch, error):
+    def absent(_name):
+        raise error
+
+    monkeypatch.setattr(compute.ctypes, "CDLL", absent)
+    assert compute.keep_memory() is False
 
 
 @pytest.mark.cuda

@@ -174,3 +174,20 @@ def test_modulation_is_the_identity_at_first_and_then_steers_by_the_profile():
 def test_modulation_without_profile_planes_is_refused():
     with pytest.raises(ValueError, match="needs 3 profile planes"):
         gate(modulation=True)
+
+
+def test_layers_keep_the_numbers_of_older_checkpoints():
+    names = {name for name in gate().state_dict() if name.startswith("unet.encode_1")}
+    assert names == {f"unet.encode_1.{layer}.{kind}" for layer in (0, 1, 3, 4) for kind in ("weight", "bias")}
+
+
+def test_channels_last_training_has_the_gradients_of_contiguous_training():
+    x = stack(16, 16, 16)
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        network = gate(residual=True).to(memory_format=layout)
+        fused, weights = network(x.contiguous(memory_format=layout))
+        gradients.append(
+            torch.autograd.grad(fused.square().mean() + weights[:, 0].mean(), network.parameters())
+        )
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)

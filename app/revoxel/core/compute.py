@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
@@ -9,6 +10,10 @@ import re
 import numpy as np
 import torch
 
+#: The layout that half precision and vector units are fast in, by the rank of a tensor.
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+# Options of glibc's mallopt: M_MMAP_MAX (no block has pages of its own), M_TRIM_THRESHOLD (the heap stays).
+_KEEP_MEMORY = ((-4, 0), (-1, 2**31 - 1))
 _NATIVE_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 
@@ -65,6 +70,22 @@ def set_threads(n_threads: int | None = None) -> int:
 def n_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees instead of handing it back.
+
+    Large tensors otherwise get new pages in every step, which the system has to clear one by one; on a
+    virtual machine that takes longer than many a layer. For processes that do the same again and again.
+
+    Returns:
+        Whether the C library can be told so: glibc can.
+    """
+    try:
+        tune = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return all(tune(option, value) == 1 for option, value in _KEEP_MEMORY)
 
 
 def set_seed(seed: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from ignite.metrics import Average, Metric
 from monai.engines.utils import IterationEvents
 
-from revoxel.core.compute import fast_dtype
+from revoxel.core.compute import CHANNELS_LAST, fast_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,9 +53,8 @@ class Precision:
 
     def layout(self, image: torch.Tensor) -> torch.Tensor:
         """The batch in the layout that the network runs fastest on."""
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        if self.channels_last and image.ndim in formats:
-            return image.contiguous(memory_format=formats[image.ndim])
+        if self.channels_last and image.ndim in CHANNELS_LAST:
+            return image.contiguous(memory_format=CHANNELS_LAST[image.ndim])
         return image
 
 

@@ -13,6 +13,7 @@ import yaml
 from revoxel.core.bundle_checks import quiet_monai
 from revoxel.core.bundles import METADATA, bundle_folder, bundle_sources, configs_root
 from revoxel.core.checkpoints import best_checkpoint, fill_network, load_checkpoint
+from revoxel.core.compute import CHANNELS_LAST, keep_memory
 from revoxel.core.configuration import CONFIGURATION, TABLE, graph_values, read_mapping
 from revoxel.core.one_line import one_line_errors
 from revoxel.core.volumes import atomic_path
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Sections = dict[str, Any]
 #: The configuration of a run, kept beside its checkpoints.
 KEPT_CONFIGURATION = "configuration.yaml"
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> Sections:
@@ -232,8 +232,8 @@ def place(network: nn.Module, device: torch.device, precision: Precision) -> nn.
     if precision.channels_last:
         # Asked as a whole, a network that holds convolutions of both kinds refuses either layout.
         for weights in placed.parameters():
-            if weights.ndim in _CHANNELS_LAST:
-                weights.data = weights.data.contiguous(memory_format=_CHANNELS_LAST[weights.ndim])
+            if weights.ndim in CHANNELS_LAST:
+                weights.data = weights.data.contiguous(memory_format=CHANNELS_LAST[weights.ndim])
     return placed
 
 
@@ -275,5 +275,9 @@ def run_engine(engine: Engine) -> None:
     Raises:
         SystemExit: With one line after a full disk, a loss that is not finite, or a case that cannot be used.
     """
+    from monai.engines import Trainer
+
+    if isinstance(engine, Trainer):
+        keep_memory()
     with one_line_errors():
         engine.run()

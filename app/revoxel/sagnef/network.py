@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from revoxel.core.normalisation import GroupNormLeakyReLU
 from revoxel.sagnef.mixtures import mix_experts, spread_of_experts
 
 if TYPE_CHECKING:
@@ -218,7 +219,8 @@ class _Modulation(nn.Module):
 def _conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
     def layers(n_in: int) -> tuple[nn.Module, ...]:
         convolution = nn.Conv3d(n_in, out_channels, kernel_size=3, padding=1)
-        return convolution, nn.GroupNorm(_N_GROUPS, out_channels), nn.LeakyReLU(inplace=True)
+        # Checkpoints number the layers, from a time when the rectifier was one of them.
+        return convolution, GroupNormLeakyReLU(_N_GROUPS, out_channels), nn.Identity()
 
     return nn.Sequential(*layers(in_channels), *layers(out_channels))
 

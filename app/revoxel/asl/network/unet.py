@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from revoxel.core.normalisation import GroupNormLeakyReLU
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -128,8 +130,10 @@ def _block(n_in: int, n_out: int, norm: Norm | None, dropout: float) -> nn.Seque
     for width in (n_in, n_out):
         layers.append(nn.Conv2d(width, n_out, 3, padding=1))
         if norm == "group":
-            layers.append(nn.GroupNorm(_N_GROUPS, n_out))
-        layers.append(nn.LeakyReLU(_SLOPE, inplace=True))
+            # Checkpoints number the layers, from a time when the rectifier was one of them.
+            layers += [GroupNormLeakyReLU(_N_GROUPS, n_out, _SLOPE), nn.Identity()]
+        else:
+            layers.append(nn.LeakyReLU(_SLOPE, inplace=True))
     if dropout:
         layers.append(nn.Dropout2d(dropout))
     return nn.Sequential(*layers)
