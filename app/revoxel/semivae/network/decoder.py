@@ -243,7 +243,7 @@ class AroundTemplate(nn.Module):
         Returns:
             `(B, n_modes)`, in float32 outside autocast; of no mode without modes.
         """
-        if self.modes is None:
+        if self.modes is None or self.gains is None:
             return image.new_zeros((len(image), 0))
         deviation = functional.avg_pool3d(image - self.template, 2).clamp(-_MOST_DEVIATION, _MOST_DEVIATION)
         seen = deviation * available[:, :, None, None, None]
