@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "arguments": {
         "encoder": {"channels": [4, 4, 8, 8], "blocks": [1, 1, 1, 1], "norm_groups": 2},
         "pooling": {"strides": {"vol": [8, 16], "loc": [4, 8], "residual": [8]}, "heads": 2},
-        "decoder": {"channels": [8, 8, 4, 4]},
+        "decoder": {"channels": [8, 8, 4, 4], "template": True, "template_modes": 4},
     },
     "residualize": {},
     "semantic_weights": {},

@@ -64,6 +64,12 @@ def test_run_ends_with_gates_and_weights(study: Path, cfg: Path, tmp_path: Path)
     assert (out / "training_log.csv").read_text() == log
 
 
+def test_network_that_contradicts_itself_is_one_line(study: Path, tmp_path: Path) -> None:
+    words = ("--data", study, "--fold", "fold0", "-o", tmp_path / "run")
+    result = invoke(*words, "--set", "arguments={decoder: {template: true, template_modes: 77}}")
+    assert "template_modes must be at most the size of the part 'residual'" in str(result.exception)
+
+
 def test_unknown_fold_is_one_line(study: Path, tmp_path: Path) -> None:
     result = invoke("--data", study, "--fold", "fold9", "-o", tmp_path, "--dry-run")
     assert "fold must be one of" in str(result.exception)
