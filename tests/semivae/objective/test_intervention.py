@@ -89,4 +89,5 @@ def test_part_that_predicts_little_must_come_back_too():
         return {name: 0.2 * values for name, values in _predict(mu).items()}
 
     full, _ = consistency(prediction, _predict)
-    assert float(consistency(prediction, faint)[0]) == pytest.approx(float(full), rel=0.1)
+    # In units of what it says it would count as much; in plain ones a twenty-fifth at most.
+    assert 0.5 * full < consistency(prediction, faint)[0] < full
