@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from revoxel.core.done_before import as_plain, refuse_other_results, why_not_done
 from revoxel.core.provenance import sha256_of
 from revoxel.semivae.encoding.outputs import LatentPaths
+from revoxel.semivae.encoding.visits import check_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,15 +64,10 @@ def plan_encoding(visit: Visit, out: Path, settings: EncodeSettings) -> EncodePl
         FileExistsError: If other results exist, and `settings` do not allow to replace them.
         ValueError: If the visit has no image.
     """
-    if not visit.images:
-        msg = f"{visit.name} must have an image to encode, got none; name its images in the study file."
-        raise ValueError(msg)
-    inputs = {pulse.value: path for pulse, path in visit.images.items()}
-    inputs |= {"label": visit.label} if visit.label is not None else {}
-    for role, path in inputs.items():
-        if not path.exists():
-            msg = f"{path} ({role} of {visit.name}) must be an existing file, got nothing; check the path."
-            raise FileNotFoundError(msg)
+    inputs = visit.checked_images()
+    if visit.label is not None:
+        check_file(visit.label, f"label of {visit.name}")
+        inputs["label"] = visit.label
     paths = LatentPaths(out, visit.name)
     read = {**inputs, "network": settings.weights}
     request = as_plain(

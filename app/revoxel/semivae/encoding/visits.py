@@ -38,6 +38,35 @@ class Visit:
     patient_id: str | None = None
     time_years: float | None = None
 
+    def checked_images(self) -> dict[str, Path]:
+        """Images by the name of their pulse, each of which is there.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If there is no image.
+        """
+        if not self.images:
+            msg = f"{self.name} must have an image, got none; name its images in the study file."
+            raise ValueError(msg)
+        for pulse, path in self.images.items():
+            check_file(path, f"{pulse.value} of {self.name}")
+        return {pulse.value: path for pulse, path in self.images.items()}
+
+
+def check_file(path: Path, what: str) -> None:
+    """Refuse a file that is not there.
+
+    Args:
+        path: The file.
+        what: Whose it is, for the message.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+    """
+    if not path.exists():
+        msg = f"{path} ({what}) must be an existing file, got nothing; check the path."
+        raise FileNotFoundError(msg)
+
 
 def find_visits(inputs: Sequence[Path]) -> list[Visit]:
     """Find the visits to encode.

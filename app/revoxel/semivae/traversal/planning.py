@@ -139,14 +139,7 @@ def plan_traversal(visit: Visit, out: Path, settings: TraverseSettings) -> Trave
         FileExistsError: If other results exist, and `settings` do not allow to replace them.
         ValueError: If the visit has no image.
     """
-    if not visit.images:
-        msg = f"{visit.name} must have an image to start from, got none; name its images in the study file."
-        raise ValueError(msg)
-    for pulse, path in visit.images.items():
-        if not path.is_file():
-            msg = f"{path} ({pulse.value} of {visit.name}) must be an existing file, got nothing; check it."
-            raise FileNotFoundError(msg)
-    read = {**{pulse.value: path for pulse, path in visit.images.items()}, "network": settings.weights}
+    read = {**visit.checked_images(), "network": settings.weights}
     request = as_plain(
         {
             "features": settings.features,
