@@ -62,7 +62,7 @@ _MORE = "train longer, or at a finer grid"
 _ALIVE = "turn free bits off and use the calibrated likelihood; lower beta"
 _APART = "raise the weight of the independence loss or of the intervention consistency"
 
-#: Corrections 1, 2 and 4 of the specification and its leakage tests.
+#: The latent tells volume and place, its residual lives, its parts stay apart, and nothing has leaked.
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("sem/wt.log_volume_r2", Rule.ABOVE, 0.8, _MORE),
     Requirement("sem/wt.centroid_r_mm_r2", Rule.ABOVE, 0.8, _MORE),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Best weights of a run with the bank of its training latents, and what validation said of them.
 FINISHED, VALIDATED = "model.pt", "validation.json"
 
-# Images of weights: half of a run's file, and exact to a thousandth in half precision.
+# Images of weights: a third of the file, and exact to a thousandth in half precision.
 _IMAGES = ("decoder.template", "decoder.modes")
 
 logger = logging.getLogger(__name__)
