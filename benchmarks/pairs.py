@@ -18,7 +18,8 @@ from revoxel.core.compute import fast_dtype
 
 _TABLE_WIDTH = 128
 _LIMIT_CHANNELS = 64
-_LIMIT_SIDE = 32
+# A processor is fastest on what its cache holds, a GPU on what keeps all of it busy.
+_LIMIT_SIDE = {"cpu": 32, "cuda": 128}
 _COPIED_BYTES = 1 << 28
 
 
@@ -57,10 +58,17 @@ class Row:
 
 
 def timed(run: Callable[[], object]) -> Seconds:
-    """Time one call."""
+    """Time one call, with what it leaves a GPU to do."""
+    _wait_for_gpu()
     clock, processor = time.perf_counter(), time.process_time()
     run()
+    _wait_for_gpu()
     return Seconds(time.perf_counter() - clock, time.process_time() - processor)
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def in_turns(
@@ -101,21 +109,23 @@ def compare(
     return Row(f"{what} ({clock})", *seconds, ratio, getattr(limit[0], clock), limit[1])
 
 
-def convolving(operations: float) -> Seconds:
+def convolving(operations: float, device: torch.device | str = "cpu") -> Seconds:
     """Time for so many operations at the highest measured rate of a 3D convolution in the fast format."""
-    shape = (1, _LIMIT_CHANNELS, *[_LIMIT_SIDE] * 3)
+    device = torch.device(device)
+    side = _LIMIT_SIDE[device.type]
     layer = torch.nn.Conv3d(_LIMIT_CHANNELS, _LIMIT_CHANNELS, 3, padding=1, bias=False)
-    layer = layer.to(fast_dtype()).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    x = torch.rand(shape).to(fast_dtype()).contiguous(memory_format=torch.channels_last_3d)
+    layer = layer.to(device, fast_dtype(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    x = torch.rand((1, _LIMIT_CHANNELS, side, side, side), device=device, dtype=fast_dtype(device))
+    x = x.contiguous(memory_format=torch.channels_last_3d)
     with torch.no_grad():
         best = _fastest(lambda: layer(x), 12)
-    share = operations / (2 * 27 * _LIMIT_CHANNELS**2 * _LIMIT_SIDE**3)
+    share = operations / (2 * 27 * _LIMIT_CHANNELS**2 * side**3)
     return Seconds(best.clock * share, best.processor * share)
 
 
-def copying(n_bytes: float) -> Seconds:
+def copying(n_bytes: float, device: torch.device | str = "cpu") -> Seconds:
     """Time to read so many bytes once and write them once, at the highest measured rate of a copy."""
-    source = torch.ones(_COPIED_BYTES, dtype=torch.uint8)
+    source = torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     best, share = _fastest(lambda: target.copy_(source), 5), n_bytes / _COPIED_BYTES
     return Seconds(best.clock * share, best.processor * share)
@@ -131,6 +141,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--quick", action="store_true", help="fewer repeats")
     options.add_argument("--threads", type=int, help="processor threads; all cores if left out")
+    options.add_argument("--device", default="cpu", help="cpu, cuda:N, or auto: a GPU if there is one")
     options.add_argument("--rows", type=Path, help="file that the rows are appended to")
     return options
 
