@@ -105,7 +105,7 @@ def compare(
     clock = "processor" if processor else "clock"
     own, other = ([getattr(turn, clock) for turn in turns] for turns in (ours, stock))
     ratio = statistics.median(b / a for a, b in zip(own, other, strict=True))
-    seconds = (statistics.median(values) for values in (own, other))
+    seconds = statistics.median(own), statistics.median(other)
     return Row(f"{what} ({clock})", *seconds, ratio, getattr(limit[0], clock), limit[1])
 
 
