@@ -33,6 +33,46 @@ def _objective(volume: torch.Tensor, problem: SliceProblem, strength: float) -> 
     return float(data + strength * square.sqrt().sum())
 
 
+def _forward_differences(volume: torch.Tensor) -> torch.Tensor:
+    fields = [torch.zeros_like(volume) for _ in range(3)]
+    for axis, field in enumerate(fields, start=1):
+        n = volume.shape[axis]
+        field.narrow(axis, 0, n - 1).copy_(torch.diff(volume, dim=axis))
+    return torch.stack(fields)
+
+
+def _plainly(low: torch.Tensor, strengths: list[float], n_iterations: int) -> torch.Tensor:
+    """The primal-dual iteration as Condat (2013) writes it, in float64 with dense matrices."""
+    settings = UniresSettings()
+    problems = [SliceProblem(channel, 4 * low.shape[-1], 1.0, 4.0, PROFILE) for channel in low]
+    matrix = problems[0].operator.matrix
+    inverse = torch.linalg.inv(torch.eye(matrix.shape[1]).double() + settings.step * matrix.T @ matrix)
+    strength = torch.tensor(strengths).double().view(-1, 1, 1, 1)
+    primal = torch.stack([bspline(problem).double() for problem in problems])
+    dual = torch.zeros(3, *primal.shape, dtype=torch.float64)
+    _, adjoint = torch.func.vjp(_forward_differences, primal)
+    for _ in range(n_iterations):
+        moved = (primal + settings.step * (low.double() @ matrix - adjoint(dual)[0])) @ inverse
+        trial = dual + _forward_differences(2 * moved - primal) / (12 * settings.step)
+        length = (trial / strength).square().sum((0, 1)).sqrt()
+        primal = primal + settings.relaxation * (moved - primal)
+        dual = dual + settings.relaxation * (trial / length.clamp(min=1) - dual)
+    return primal
+
+
+@pytest.mark.parametrize("n_pulses", [1, 2])
+def test_a_tile_equals_the_plain_iteration(truth, n_pulses):
+    low = _problem(truth[20:34, 20:31]).low
+    pulses = torch.stack([low, low.square()][:n_pulses])
+    settings = UniresSettings(n_iterations=25)
+    strengths = [max(0.0003, 0.1 * noise_std(pulse)) for pulse in pulses]
+    problem = SliceProblem(low, 4 * low.shape[-1], 1.0, 4.0, PROFILE)
+    found = unires(problem, list(pulses[1:]), settings)
+    expected = _plainly(pulses, strengths, settings.n_iterations)[0].float()
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+    assert (expected - bspline(problem)).abs().max() > 0.01
+
+
 def test_unires_lowers_its_own_objective_to_a_stationary_value(truth):
     problem = _problem(truth)
     settings = {"strength_floor": 0.003, "strength_per_noise": 0.0, "tile": 100}
