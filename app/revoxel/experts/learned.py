@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from revoxel.core.compute import autocast
 from revoxel.experts.names import Expert
 from revoxel.experts.phase_net import Body, PhaseNet, PhaseNetConfig, super_resolve_planes
 from revoxel.experts.phases import PhaseGrid
@@ -104,10 +103,12 @@ def super_resolve_learned(
 def start_network(ratio: float, recipe: LearnedRecipe, warm: WarmStart | None, seed: int) -> PhaseNet:
     """A network for this ratio: the warm start's weights, or fresh ones."""
     n_phases = round(ratio) if warm is None else warm.n_phases
-    torch.manual_seed(seed)
     config = PhaseNetConfig(recipe.body, max(2, n_phases), recipe.n_blocks, recipe.n_channels)
     network = PhaseNet(config)
-    if warm is not None:
+    if warm is None:
+        # A generator of its own: experts that run side by side share the global one.
+        network.draw_weights(torch.Generator().manual_seed(seed))
+    else:
         network.load_state_dict(warm.weights)
     return network
 
@@ -122,9 +123,5 @@ def apply_network(network: PhaseNet, problem: SliceProblem, device: torch.device
 
 def _pass(network: PhaseNet, problem: SliceProblem, low: Tensor, device: torch.device) -> Tensor:
     grid = PhaseGrid(problem.n_low, network.config.n_phases, problem.n_high, problem.ratio)
-    with autocast(device):
-        parts = [
-            super_resolve_planes(network, planes.contiguous().to(device), grid).cpu()
-            for planes in low.split(_PLANES_PER_BATCH)
-        ]
-    return torch.cat(parts)
+    batches = low.split(_PLANES_PER_BATCH)
+    return torch.cat([super_resolve_planes(network, b.contiguous().to(device), grid).cpu() for b in batches])

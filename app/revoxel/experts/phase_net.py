@@ -8,6 +8,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor, nn
 
+from revoxel.core.compute import autocast
 from revoxel.experts.phases import PhaseGrid
 
 
@@ -52,6 +53,18 @@ class PhaseNet(nn.Module):
         for parameter in self.tail.parameters():
             nn.init.zeros_(parameter)
 
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Draw all layers but the last anew, as torch does, from a generator of their own.
+
+        Args:
+            generator: On the processor.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and layer is not self.tail:
+                bound = layer.weight[0].numel() ** -0.5
+                for parameter in layer.parameters():
+                    nn.init.uniform_(parameter, -bound, bound, generator)
+
     def forward(self, low: Tensor) -> Tensor:
         """Phases of the correction to the B-spline.
 
@@ -63,24 +76,26 @@ class PhaseNet(nn.Module):
         """
         features = self.head(low)
         for block in self.blocks:
-            features = features + block(features)
+            features = block(features).add_(features)
         phases = self.tail(features).float()
         return phases.permute(0, 2, 3, 1).flatten(2)
 
 
 def super_resolve_planes(network: PhaseNet, low: Tensor, grid: PhaseGrid) -> Tensor:
-    """Correction plus B-spline on the target samples.
+    """Correction, in the processor's fast number format, plus B-spline, in float32, on the target samples.
 
     Args:
         network: The phase network.
-        low: `(batch, height, n_low)`.
+        low: `(batch, height, n_low)`, float32.
         grid: Geometry of the same `n_low`.
 
     Returns:
         `(batch, height, n_high)`, float32.
     """
     channels = low[:, None].to(memory_format=torch.channels_last)
-    fine = network(channels) + low.float() @ grid.skip().to(low.device)
+    with autocast(low.device):
+        correction = network(channels)
+    fine = correction + low @ grid.skip().to(low.device)
     target = grid.to_target()
     return fine if target is None else fine @ target.to(low.device)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from revoxel.core.compute import autocast
 from revoxel.experts.phase_net import PhaseNet, super_resolve_planes
 from revoxel.experts.phases import PhaseGrid
 from revoxel.experts.profiles import SliceProfile
@@ -105,7 +105,7 @@ def train_on_planes(
         ValueError: If no plane is large enough for a patch.
     """
     sampler = _PatchSampler(stacks, plan, max(d.length for d in degradations))
-    optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, plan.learning_rate, total_steps=plan.n_steps, pct_start=0.1
     )
@@ -118,7 +118,7 @@ def train_on_planes(
         loss = _step_loss(network, fine, degradation, plan)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.3)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.3, foreach=True)
         optimizer.step()
         schedule.step()
         if step >= plan.n_steps - max(1, plan.n_steps // 10):
@@ -132,8 +132,7 @@ def train_on_planes(
 def _step_loss(network: PhaseNet, fine: Tensor, degradation: Degradation, plan: TrainingPlan) -> Tensor:
     low = fine @ degradation.matrix.T.to(fine.device)
     grid = PhaseGrid(degradation.n_low, network.config.n_phases, degradation.n_high, degradation.ratio)
-    with autocast(fine.device):
-        restored = super_resolve_planes(network, low, grid)
+    restored = super_resolve_planes(network, low, grid)
     truth = fine[..., degradation.margin : degradation.margin + degradation.n_high]
     edge = math.ceil(degradation.ratio)
     error = (restored - truth)[:, _RIM:-_RIM, edge:-edge]
@@ -147,9 +146,15 @@ class _PatchSampler:
         self.generator = np.random.default_rng(plan.seed)
         self.plan = plan
         half = max(length, plan.height) // 2 + 1
-        self.stacks = [_reflect_pad(stack, half) for stack in stacks]
-        self.centres = [_edge_centres(stack, half, self.generator) for stack in self.stacks]
-        if not any(len(c) for c in self.centres):
+        padded = [_reflect_pad(stack, half) for stack in stacks]
+        centres = [_edge_centres(stack, half, self.generator) for stack in padded]
+        starts = np.cumsum([0, *(stack.numel() for stack in padded)])
+        widths = [np.full(len(found), stack.shape[2]) for found, stack in zip(centres, padded, strict=True)]
+        # Every stack in one line of pixels, so that a batch is one gather.
+        self.pixels = torch.cat([stack.flatten() for stack in padded])
+        self.centres = np.concatenate([start + found for start, found in zip(starts, centres, strict=False)])
+        self.widths = np.concatenate(widths)
+        if not len(self.centres):
             msg = (
                 "the planes must hold tissue to train on, got planes without any structure; check the input."
             )
@@ -157,19 +162,15 @@ class _PatchSampler:
 
     def draw(self, length: int) -> Tensor:
         """One batch `(batch, height, length)`, random planes, orientations and flips."""
-        return torch.stack([self._patch(length) for _ in range(self.plan.batch_size)])
-
-    def _patch(self, length: int) -> Tensor:
-        which = int(self.generator.integers(len(self.stacks)))
-        centres = self.centres[which]
-        plane, row, column = centres[int(self.generator.integers(len(centres)))]
-        image = self.stacks[which][plane]
-        if self.generator.random() < 0.5:
-            image, row, column = image.T, column, row
-        top, left = row - self.plan.height // 2, column - length // 2
-        patch = image[top : top + self.plan.height, left : left + length]
-        flips = [axis for axis in (0, 1) if self.generator.random() < 0.5]
-        return torch.flip(patch, flips) if flips else patch
+        n_patches, height = self.plan.batch_size, self.plan.height
+        chosen = self.generator.integers(len(self.centres), size=n_patches)
+        turned = self.generator.random(n_patches) < 0.5
+        flips = self.generator.choice((-1, 1), size=(2, n_patches))
+        widths = self.widths[chosen]
+        down, right = flips * np.where(turned, (np.ones_like(widths), widths), (widths, np.ones_like(widths)))
+        rows, columns = np.arange(height) - height // 2, np.arange(length) - length // 2
+        lines = self.centres[chosen, None] + down[:, None] * rows
+        return self.pixels[torch.from_numpy(lines[..., None] + right[:, None, None] * columns)]
 
 
 def _reflect_pad(stack: Tensor, half: int) -> Tensor:
@@ -179,16 +180,17 @@ def _reflect_pad(stack: Tensor, half: int) -> Tensor:
     return torch.nn.functional.pad(padded[None], (rest,) * 4, mode="replicate")[0] if rest else padded
 
 
-def _edge_centres(stack: Tensor, half: int, generator: np.random.Generator) -> list[tuple[int, int, int]]:
+def _edge_centres(stack: Tensor, half: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Places in the padded stack's line of pixels, the more the stronger the edge."""
     inner = stack[:, half:-half, half:-half]
     slope = torch.zeros_like(inner)
     slope[:, 1:] += (inner[:, 1:] - inner[:, :-1]).abs()
     slope[:, :, 1:] += (inner[:, :, 1:] - inner[:, :, :-1]).abs()
     chance = (slope + 0.02 * (inner > 0.05)).flatten().double().numpy()
     if chance.sum() <= 0:
-        return []
+        return np.empty(0, dtype=np.int64)
     # Systematic resampling: proportional to edge strength without a table of all voxels.
     points = (np.arange(20000) + generator.random()) / 20000 * chance.sum()
     flat = np.searchsorted(np.cumsum(chance), points).clip(0, chance.size - 1)
     plane, row, column = np.unravel_index(flat, inner.shape)
-    return [(int(p), int(r) + half, int(c) + half) for p, r, c in zip(plane, row, column, strict=True)]
+    return np.ravel_multi_index((plane, row + half, column + half), stack.shape)
