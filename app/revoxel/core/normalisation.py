@@ -50,13 +50,18 @@ class GroupNormLeakyReLU(nn.GroupNorm):
         Returns:
             The same shape, number format and layout.
         """
-        if _is_slow_for_torch(x):
+        if is_slow_for_torch(x):
             result: Tensor = _Fused.apply(x, self.weight, self.bias, (self.num_groups, self.eps, self.slope))
             return result
         return functional.leaky_relu(super().forward(x), self.slope, inplace=True)
 
 
-def _is_slow_for_torch(x: Tensor) -> bool:
+def is_slow_for_torch(x: Tensor) -> bool:
+    """Whether the package has faster ways: eagerly on a processor, channels last.
+
+    Args:
+        x: Any tensor.
+    """
     # An exported network must consist of operators that other runtimes know.
     if x.device.type != "cpu" or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
@@ -85,7 +90,7 @@ class _Fused(torch.autograd.Function):
         """
         n_groups, epsilon, slope = options
         result = torch.empty_like(x)
-        x, target = _plain(x), _plain(result)
+        x, target = plain(x), plain(result)
         mean, variance = _group_statistics(x, n_groups)
         inverse_std = (variance + epsilon).rsqrt()
         scale = weight * inverse_std
@@ -111,10 +116,10 @@ class _Fused(torch.autograd.Function):
         Returns:
             Gradients of `x`, `weight` and `bias`; `None` for the options.
         """
-        x, weight, mean, inverse_std, result = map(_plain, ctx.saved_tensors)
+        x, weight, mean, inverse_std, result = map(plain, ctx.saved_tensors)
         gradient = torch.empty_like(result)
         # The result has the sign that it had before the rectifier, so nothing more needs to be kept.
-        torch.ops.aten.leaky_relu_backward(_plain(gradients[0]), result, ctx.slope, True, grad_input=gradient)
+        torch.ops.aten.leaky_relu_backward(plain(gradients[0]), result, ctx.slope, True, grad_input=gradient)
         by_weight, by_bias = _channel_sums(gradient, x, mean, inverse_std)
         n_voxels = x[0, 0].numel()
         along, level = (_group_mean(weight * part, ctx.n_groups) / n_voxels for part in (by_weight, by_bias))
@@ -126,8 +131,12 @@ class _Fused(torch.autograd.Function):
         return (gradient.add_(correction), *parameters, None)
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """The same memory without what MONAI's tensors do in every operation."""
+def plain(tensor: Tensor) -> Tensor:
+    """The same memory without what MONAI's tensors do in every operation.
+
+    Args:
+        tensor: Any tensor.
+    """
     return tensor.as_subclass(torch.Tensor)
 
 

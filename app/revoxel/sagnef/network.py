@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from revoxel.core.convolution import Conv3x3x3, DoublingConv3d
 from revoxel.core.normalisation import GroupNormLeakyReLU
 from revoxel.sagnef.mixtures import mix_experts, spread_of_experts
 
@@ -158,9 +159,9 @@ class _UNet(nn.Module):
         self.encode_2 = _conv_block(wf, 2 * wf)
         self.down_2 = nn.Conv3d(2 * wf, 2 * wf, kernel_size=2, stride=2)
         self.bottleneck = _conv_block(2 * wf, 4 * wf)
-        self.up_2 = nn.ConvTranspose3d(4 * wf, 2 * wf, kernel_size=2, stride=2)
+        self.up_2 = DoublingConv3d(4 * wf, 2 * wf)
         self.decode_2 = _conv_block(4 * wf, 2 * wf)
-        self.up_1 = nn.ConvTranspose3d(2 * wf, wf, kernel_size=2, stride=2)
+        self.up_1 = DoublingConv3d(2 * wf, wf)
         self.decode_1 = _conv_block(2 * wf, wf)
         self.modulate_quarter = _Modulation(4 * wf) if modulation else None
         self.modulate_full = _Modulation(wf) if modulation else None
@@ -218,7 +219,7 @@ class _Modulation(nn.Module):
 
 def _conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
     def layers(n_in: int) -> tuple[nn.Module, ...]:
-        convolution = nn.Conv3d(n_in, out_channels, kernel_size=3, padding=1)
+        convolution = Conv3x3x3(n_in, out_channels)
         # Checkpoints number the layers, from a time when the rectifier was one of them.
         return convolution, GroupNormLeakyReLU(_N_GROUPS, out_channels), nn.Identity()
 

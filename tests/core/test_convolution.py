@@ -1,0 +1,113 @@
+"""The package's convolutions are torch's, and their gradients are right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, weight_gradient
+
+BF16_ROUNDING = 0.006
+
+
+def channels_last(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    return float((value - truth).norm() / truth.norm())
+
+
+def gradients(layer: nn.Module, x: Tensor, incoming: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Result, then the gradients of the input and of every parameter."""
+    x = x.detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        result = layer(x)
+    return result.detach(), *torch.autograd.grad(result, [x, *layer.parameters()], incoming.to(result.dtype))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2, 1, 4), (1, 5, 6, 5, 3), (2, 2, 8, 3, 2)])
+def test_winograd_weight_gradient_is_exact(shape: tuple[int, ...]) -> None:
+    """The identity, without rounding: double precision against torch's own gradient."""
+    x = channels_last(*shape, dtype=torch.float64)
+    weight = torch.zeros(4, shape[1], 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    incoming = channels_last(shape[0], 4, *shape[2:], dtype=torch.float64)
+    functional.conv3d(x, weight, padding=1).backward(incoming)
+    torch.testing.assert_close(weight_gradient(x, incoming), weight.grad)
+
+
+@pytest.mark.parametrize("sides", [(8, 8, 8), (10, 9, 11), (16, 8, 12)])
+@pytest.mark.parametrize("n_in", [5, 24])
+def test_gradients_in_half_precision_agree_with_float32(sides: tuple[int, ...], n_in: int) -> None:
+    layer = Conv3x3x3(n_in, 16)
+    x, incoming = channels_last(2, n_in, *sides), channels_last(2, 16, *sides)
+    exact = gradients(layer, x, incoming, torch.float32)
+    half = gradients(layer, x, incoming, torch.bfloat16)
+    assert all(relative_error(value, truth) < BF16_ROUNDING for value, truth in zip(half, exact, strict=True))
+    assert all(value.dtype == torch.float32 for value in half[1:])
+
+
+def test_result_in_half_precision_is_that_of_torch() -> None:
+    layer, x = Conv3x3x3(8, 16), channels_last(1, 8, 8, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = functional.conv3d(x, layer.weight, layer.bias, padding=1)
+        assert torch.equal(layer(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype"),
+    [
+        (channels_last(1, 8, 8, 8, 8), torch.float32),
+        (channels_last(1, 8, 8, 8, 8).contiguous(), torch.bfloat16),
+        (channels_last(1, 8, 9, 8, 8), torch.bfloat16),
+        (channels_last(1, 8, 2, 2, 2), torch.bfloat16),
+    ],
+    ids=["float32", "channels first", "odd depth", "tiny map"],
+)
+def test_other_formats_and_sizes_keep_the_gradient_of_torch(x: Tensor, dtype: torch.dtype) -> None:
+    layer = Conv3x3x3(8, 16)
+    torch_layer = nn.Conv3d(8, 16, 3, padding=1)
+    torch_layer.load_state_dict(layer.state_dict())
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        assert layer(x).grad_fn.name() == torch_layer(x).grad_fn.name()
+
+
+def test_input_without_gradient_gets_none() -> None:
+    layer, x = Conv3x3x3(8, 16), channels_last(1, 8, 8, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x).sum().backward()
+    assert x.grad is None
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("sides", [(1, 1, 1), (2, 3, 4)])
+def test_doubling_is_the_transposed_convolution(sides: tuple[int, ...]) -> None:
+    layer, torch_layer = DoublingConv3d(6, 5).double(), nn.ConvTranspose3d(6, 5, 2, stride=2).double()
+    layer.load_state_dict(torch_layer.state_dict())
+    x = channels_last(2, 6, *sides, dtype=torch.float64)
+    incoming = channels_last(2, 5, *(2 * side for side in sides), dtype=torch.float64)
+    pairs = zip(
+        gradients(layer, x, incoming, torch.float64),
+        gradients(torch_layer, x, incoming, torch.float64),
+        strict=True,
+    )
+    for own, expected in pairs:
+        torch.testing.assert_close(own, expected)
+
+
+def test_doubling_in_half_precision_agrees_with_float32_and_keeps_the_layout() -> None:
+    layer, x, incoming = DoublingConv3d(16, 8), channels_last(1, 16, 4, 4, 4), channels_last(1, 8, 8, 8, 8)
+    exact = gradients(layer, x, incoming, torch.float32)
+    half = gradients(layer, x, incoming, torch.bfloat16)
+    assert all(relative_error(value, truth) < BF16_ROUNDING for value, truth in zip(half, exact, strict=True))
+    assert half[0].is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_traced_layers_consist_of_torchs_own_operators() -> None:
+    layers = nn.Sequential(Conv3x3x3(4, 4), DoublingConv3d(4, 4))
+    traced = torch.jit.trace(layers, channels_last(1, 4, 8, 8, 8))
+    names = {node.kind() for node in traced.inlined_graph.nodes()}
+    assert "aten::matmul" not in names
+    assert "aten::_convolution" in names
