@@ -124,7 +124,7 @@ def run(
     model_data: ModelDataOption = None,
     labels: LabelsOption = None,
     allow_seen: SeenOption = False,
-    memory_gb: MemoryOption = 1.0,
+    memory_gb: MemoryOption = 0.5,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,

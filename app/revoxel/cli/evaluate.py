@@ -62,7 +62,7 @@ def evaluate(
     labels: LabelsOption = None,
     allow_seen: SeenOption = False,
     exact: ExactOption = False,
-    memory_gb: MemoryOption = 1.0,
+    memory_gb: MemoryOption = 0.5,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,

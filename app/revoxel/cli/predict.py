@@ -43,7 +43,7 @@ def predict(
     exact: ExactOption = False,
     consistency: ConsistencyOption = True,
     allow_extrapolation: ExtrapolationOption = False,
-    memory_gb: MemoryOption = 1.0,
+    memory_gb: MemoryOption = 0.5,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,

@@ -47,7 +47,7 @@ def superresolve(
     keep_experts: KeepExpertsOption = True,
     cold: ColdOption = False,
     companions: CompanionsOption = None,
-    memory_gb: MemoryOption = 1.0,
+    memory_gb: MemoryOption = 0.5,
     eclare_exe: EclareOption = None,
     smore_exe: SmoreOption = None,
     unires_exe: UniresOption = None,

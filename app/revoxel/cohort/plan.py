@@ -87,7 +87,7 @@ class VerbSettings:
     keep_experts: bool = True
     cold: bool = False
     checkpoint: Path | None = None
-    memory_gb: float = 1.0
+    memory_gb: float = 0.5
     device: str = "auto"
     seed: int = 0
 

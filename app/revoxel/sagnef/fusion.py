@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from revoxel.core.compute import resolve_device
+from revoxel.core.compute import keep_memory, resolve_device
 from revoxel.core.windows import FastWindowInferer, HannSlidingWindowInferer
 from revoxel.sagnef.consistency import consistency_strength, data_consistency
 from revoxel.sagnef.mixtures import mix_experts, spread_of_experts
@@ -63,7 +63,7 @@ class FusionSettings:
     consistency: bool = True
     fallback: Sequence[float] | None = None
     window: int = 64
-    memory_gb: float = 1.0
+    memory_gb: float = 0.5
     device: str = "cpu"
     progress: Callable[[int, int], None] | None = None
 
@@ -173,6 +173,8 @@ def _run_gate(
     if settings.exact:
         fused, weights = HannSlidingWindowInferer(settings.window, overlap=0.5)(channels.to(device), gate)
         return fused.cpu(), weights.cpu()
+    if device.type == "cpu":
+        keep_memory()
     inferer = FastWindowInferer(settings.window, memory_gb=settings.memory_gb, progress=settings.progress)
     uniform = torch.full((1, experts.shape[1], 1, 1, 1), 1.0 / experts.shape[1], device=device)
     active = (spread_of_experts(experts) > AGREEMENT)[0, 0]

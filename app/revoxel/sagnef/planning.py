@@ -66,7 +66,7 @@ class SuperresolveSettings:
     companions: Mapping[Pulse, Path] = field(default_factory=dict)
     external: Mapping[Expert, Path] = field(default_factory=dict)
     cold: bool = False
-    memory_gb: float = 1.0
+    memory_gb: float = 0.5
     device: str = "auto"
     seed: int = 0
     overwrite: bool = False

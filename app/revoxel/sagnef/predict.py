@@ -69,7 +69,7 @@ class PredictRequest:
     max_tolerance_voxels: float = MAX_TOLERANCE_VOXELS
     exact: bool = False
     consistency: bool = True
-    memory_gb: float = 1.0
+    memory_gb: float = 0.5
     device: str = "auto"
     overwrite: bool = False
 

@@ -64,7 +64,7 @@ class RowSettings:
 
     device: str = "cpu"
     exact: bool = False
-    memory_gb: float = 1.0
+    memory_gb: float = 0.5
 
 
 @dataclass
