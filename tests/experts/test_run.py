@@ -1,9 +1,11 @@
 """Preparation and the expert run: geometry, background, resuming."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from laws import centroid_world
 from revoxel.core.geometry import Grid
@@ -93,6 +95,51 @@ def test_a_second_run_reads_what_the_first_one_kept(tmp_path):
     assert second.seconds[Expert.UNIRES] == 0.0 < second.seconds[Expert.SMORE]
     for expert in Expert:
         np.testing.assert_array_equal(first.volumes[expert], second.volumes[expert])
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_results_do_not_depend_on_the_schedule(two_threads, cold):
+    low = simulate(_sphere(), profile=PROFILE, separation_mm=3.0, axis=2)
+    request = ExpertRequest(volume=low, profile=PROFILE, cold=cold)
+    beside = run_experts(request)
+    torch.set_num_threads(1)
+    alone = run_experts(request)
+    assert list(beside.volumes) == list(alone.volumes) == list(Expert)
+    for expert in Expert:
+        np.testing.assert_array_equal(beside.volumes[expert], alone.volumes[expert])
+    assert beside.excess_sharpness == alone.excess_sharpness
+
+
+def test_an_expert_that_fails_leaves_the_finished_ones(two_threads, tmp_path, monkeypatch):
+    kept = threading.Event()
+    real = run_module.super_resolve_learned
+
+    def failing(problem, recipe, *others, progress, **options):
+        if recipe.expert is Expert.SMORE:
+            assert kept.wait(60)
+            raise OSError("the graphics card fell out")
+        return real(problem, recipe, *others, progress=progress, **options)
+
+    def progress(stage, share):
+        if (stage, share) == ("ECLARE", 1.0) and (tmp_path / "ball_SR-ECLARE.nii.gz").exists():
+            kept.set()
+
+    monkeypatch.setattr(run_module, "super_resolve_learned", failing)
+    low = simulate(_sphere(), profile=PROFILE, separation_mm=3.0, axis=2)
+    request = ExpertRequest(volume=low, profile=PROFILE, out_dir=tmp_path, stem="ball")
+    with pytest.raises(OSError, match="the graphics card fell out"):
+        run_experts(request, progress)
+    monkeypatch.setattr(run_module, "super_resolve_learned", real)
+    resumed = run_experts(request)
+    assert {expert for expert, seconds in resumed.seconds.items() if seconds > 0} == {Expert.SMORE}
 
 
 def test_results_of_other_settings_are_neither_used_nor_replaced(tmp_path):

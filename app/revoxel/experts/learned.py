@@ -17,6 +17,7 @@ from revoxel.experts.sharpness import excess_sharpness
 from revoxel.experts.warm_start import WarmStart
 
 _PLANES_PER_BATCH = 16
+_TUNING_SHARE = 0.9  # of the time
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,18 @@ def super_resolve_learned(
     in_pixels = problem.profile.with_std(problem.profile.std_mm / problem.spacing_high_mm)
     degradation = Degradation(problem.ratio, in_pixels, plan.n_low)
     planes = problem.low.permute(2, 0, 1).contiguous()
-    train_on_planes(network, [planes], [degradation], plan, progress)
+    report = progress or _silent
+    train_on_planes(network, [planes], [degradation], plan, lambda share: report(_TUNING_SHARE * share))
+    report(_TUNING_SHARE)
     fine = apply_network(network, problem, device)
+    report(1.0)
     with torch.inference_mode():
         excess = excess_sharpness(lambda other: _pass(network, other, other.low, device), problem, fine)
     return LearnedResult(fine, excess)
+
+
+def _silent(_share: float) -> None:
+    pass
 
 
 def start_network(ratio: float, recipe: LearnedRecipe, warm: WarmStart | None, seed: int) -> PhaseNet:

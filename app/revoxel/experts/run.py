@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from revoxel.core.compute import resolve_device, set_seed
+from revoxel.core.compute import resolve_device
 from revoxel.core.geometry import Grid, resample
 from revoxel.core.provenance import read_sidecar, sha256_of, write_sidecar
 from revoxel.core.pulses import Pulse
@@ -24,10 +25,9 @@ from revoxel.experts.learned import RECIPES, super_resolve_learned
 from revoxel.experts.names import Expert
 from revoxel.experts.prepare import Prepared, prepare
 from revoxel.experts.profiles import SliceProfile
+from revoxel.experts.schedule import Progress, Report, side_by_side
 from revoxel.experts.unires import unires
 from revoxel.experts.warm_start import load_warm_start
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +106,12 @@ class ExpertRun:
 def run_experts(request: ExpertRequest, progress: Progress | None = None) -> ExpertRun:
     """Compute, or take from disk, the requested experts.
 
+    The learned experts run side by side where the processor has two threads or more. Each result is kept as
+    soon as it is there, whatever becomes of the others.
+
     Args:
         request: What to compute.
-        progress: Called with an expert's name and its share done.
+        progress: Called with an expert's name and its share done, by one thread at a time.
 
     Raises:
         FileExistsError: If a result made with other settings is in the way and `overwrite` is off.
@@ -121,21 +124,34 @@ def run_experts(request: ExpertRequest, progress: Progress | None = None) -> Exp
         raise RuntimeError(request)
     prepared = prepare(request.volume, profile, request.voxel_mm)
     identity = _identity(request.volume)
-    run = ExpertRun({}, prepared.high_grid, profile, estimate, prepared, {}, {}, {})
-    for expert in sorted(request.experts, key=list(Expert).index):
-        record = _record(request, expert, profile, identity)
-        found = _found(request, expert, record, run)
-        start = time.perf_counter()
-        volume = found if found is not None else _compute(request, expert, run, report)
-        run.seconds[expert] = 0.0 if found is not None else time.perf_counter() - start
-        run.volumes[expert] = volume
-        run.implementations[expert] = str(record["implementation"])
-        if request.out_dir is not None:
-            run.paths[expert] = request.path_of(expert)
-            if found is None:
-                _keep(request, expert, volume, run, record)
+    experts = sorted(request.experts, key=list(Expert).index)
+    records = {expert: _record(request, expert, profile, identity) for expert in experts}
+    found = {expert: _found(request, expert, record) for expert, record in records.items()}
+    kept = {expert: result for expert, result in found.items() if result is not None}
+    for expert in kept:
         report(expert.value, 1.0)
-    return run
+    missing = {expert: record for expert, record in records.items() if expert not in kept}
+    made = kept | _make_all(request, prepared, missing, report)
+    results = {expert: made[expert] for expert in experts}
+    excess = {expert: result.excess_sharpness for expert, result in results.items()}
+    return ExpertRun(
+        volumes={expert: result.volume for expert, result in results.items()},
+        high_grid=prepared.high_grid,
+        profile=profile,
+        estimate=estimate,
+        prepared=prepared,
+        seconds={expert: result.seconds for expert, result in results.items()},
+        implementations={expert: str(record["implementation"]) for expert, record in records.items()},
+        paths={} if request.out_dir is None else {expert: request.path_of(expert) for expert in experts},
+        excess_sharpness={expert: value for expert, value in excess.items() if value is not None},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    volume: NDArray[np.float32]
+    seconds: float = 0.0
+    excess_sharpness: float | None = None
 
 
 def _silent(_stage: str, _share: float) -> None:
@@ -149,31 +165,49 @@ def _estimate(request: ExpertRequest, report: Progress) -> ProfileEstimate:
     return estimate
 
 
-def _compute(request: ExpertRequest, expert: Expert, run: ExpertRun, report: Progress) -> NDArray[np.float32]:
-    prepared = run.prepared
+def _make_all(
+    request: ExpertRequest,
+    prepared: Prepared,
+    records: Mapping[Expert, dict[str, object]],
+    report: Progress,
+) -> dict[Expert, _Result]:
+    jobs = {expert: partial(_make, request, prepared, expert, record) for expert, record in records.items()}
+    on_processor = resolve_device(request.device).type == "cpu"
+    together = RECIPES.keys() - request.external.keys() if on_processor else set()
+    made = {e: job(partial(report, e.value)) for e, job in jobs.items() if e not in together}
+    learned = {e.value: job for e, job in jobs.items() if e in together}
+    return made | {Expert(name): result for name, result in side_by_side(learned, report).items()}
+
+
+def _make(
+    request: ExpertRequest, prepared: Prepared, expert: Expert, record: dict[str, object], report: Report
+) -> _Result:
+    start = time.perf_counter()
+    volume, excess_sharpness = _compute(request, prepared, expert, report)
+    result = _Result(volume, time.perf_counter() - start, excess_sharpness)
+    if request.out_dir is not None:
+        _keep(request, expert, result, prepared.high_grid, record)
+    report(1.0)
+    return result
+
+
+def _compute(
+    request: ExpertRequest, prepared: Prepared, expert: Expert, report: Report
+) -> tuple[NDArray[np.float32], float | None]:
+    problem = prepared.problem
     if expert in request.external:
-        return run_external(
-            expert, request.external[expert], request.volume, prepared.high_grid, prepared.problem.profile
-        )
-    set_seed(request.seed)
-    return prepared.restore(_embedded(request, expert, run, lambda share: report(expert.value, share)))
-
-
-def _embedded(
-    request: ExpertRequest, expert: Expert, run: ExpertRun, progress: Callable[[float], None]
-) -> torch.Tensor:
-    problem = run.prepared.problem
+        tool = request.external[expert]
+        return run_external(expert, tool, request.volume, prepared.high_grid, problem.profile), None
     if expert is Expert.BSPLINE:
-        return bspline(problem)
+        return prepared.restore(bspline(problem)), None
     if expert is Expert.UNIRES:
-        return unires(problem, _companions(request, run.prepared), progress=progress)
+        return prepared.restore(unires(problem, _companions(request, prepared), progress=report)), None
     warm = None if request.cold else load_warm_start(expert, problem.ratio, request.warm_dir)
     device = resolve_device(request.device)
     result = super_resolve_learned(
-        problem, RECIPES[expert], warm, seed=request.seed, device=device, progress=progress
+        problem, RECIPES[expert], warm, seed=request.seed, device=device, progress=report
     )
-    run.excess_sharpness[expert] = result.excess_sharpness
-    return result.volume
+    return prepared.restore(result.volume), result.excess_sharpness
 
 
 def _companions(request: ExpertRequest, prepared: Prepared) -> list[torch.Tensor]:
@@ -209,9 +243,7 @@ def _record(
     }
 
 
-def _found(
-    request: ExpertRequest, expert: Expert, record: dict[str, object], run: ExpertRun
-) -> NDArray[np.float32] | None:
+def _found(request: ExpertRequest, expert: Expert, record: dict[str, object]) -> _Result | None:
     if request.out_dir is None or request.overwrite or not request.path_of(expert).exists():
         return None
     path = request.path_of(expert)
@@ -223,24 +255,18 @@ def _found(
             f"{path} exists but was made with other {', '.join(changed)}; use --overwrite or another folder."
         )
         raise FileExistsError(msg)
-    if "excess_sharpness" in known:
-        run.excess_sharpness[expert] = float(known["excess_sharpness"])
-    return read_volume(path).data
+    excess = known.get("excess_sharpness")
+    return _Result(read_volume(path).data, excess_sharpness=None if excess is None else float(excess))
 
 
 def _keep(
-    request: ExpertRequest,
-    expert: Expert,
-    volume: NDArray[np.float32],
-    run: ExpertRun,
-    record: dict[str, object],
+    request: ExpertRequest, expert: Expert, result: _Result, grid: Grid, record: dict[str, object]
 ) -> None:
     path = request.path_of(expert)
-    sidecar = volume_sidecar(path)
-    made = {"seconds": round(run.seconds[expert], 2), "device": request.device}
-    if expert in run.excess_sharpness:
-        made["excess_sharpness"] = round(run.excess_sharpness[expert], 4)
+    made: dict[str, object] = {"seconds": round(result.seconds, 2), "device": request.device}
+    if result.excess_sharpness is not None:
+        made["excess_sharpness"] = round(result.excess_sharpness, 4)
     # The volume comes last: its presence says that the pair is complete.
     path.unlink(missing_ok=True)
-    write_sidecar(sidecar, record | made, overwrite=True)
-    write_volume(path, volume, run.high_grid)
+    write_sidecar(volume_sidecar(path), record | made, overwrite=True)
+    write_volume(path, result.volume, grid)
