@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import torch
-from gate_inference import AGREEMENT, stand_in_experts, synthetic_head
+from gate_inference import AGREEMENT, resident_bytes, stand_in_experts, synthetic_head
 from pairs import Seconds, in_turns, timed
 from torch import Tensor
 from training_step import make_step
@@ -133,7 +132,7 @@ def _costed(run: Callable[[], Sequence[Any]], device: str) -> Cost:
         peak = torch.cuda.max_memory_allocated()
         outputs = [part for part in outputs if getattr(part, "is_cuda", False)]
     else:
-        before, seconds = psutil.Process().memory_info().rss, timed(lambda: outputs.extend(run()))
+        before, seconds = resident_bytes(), timed(lambda: outputs.extend(run()))
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Cost(seconds, max(0, peak - before - sum(part.nbytes for part in outputs)))
 
