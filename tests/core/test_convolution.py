@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,22 +39,32 @@ def test_winograd_weight_gradient_is_exact(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(weight_gradient(x, incoming), weight.grad)
 
 
-@pytest.mark.parametrize("sides", [(8, 8, 8), (10, 9, 11), (16, 8, 12)])
-@pytest.mark.parametrize("n_in", [5, 24])
-def test_gradients_in_half_precision_agree_with_float32(sides: tuple[int, ...], n_in: int) -> None:
-    layer = Conv3x3x3(n_in, 16)
-    x, incoming = channels_last(2, n_in, *sides), channels_last(2, 16, *sides)
+@pytest.mark.parametrize("sides", [(8, 8, 8), (10, 9, 12), (16, 8, 10)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(5, 24), (24, 24), (24, 48), (48, 8)])
+def test_half_precision_agrees_with_float32(sides: tuple[int, ...], n_in: int, n_out: int) -> None:
+    layer = Conv3x3x3(n_in, n_out)
+    x, incoming = channels_last(2, n_in, *sides), channels_last(2, n_out, *sides)
     exact = gradients(layer, x, incoming, torch.float32)
     half = gradients(layer, x, incoming, torch.bfloat16)
     assert all(relative_error(value, truth) < BF16_ROUNDING for value, truth in zip(half, exact, strict=True))
     assert all(value.dtype == torch.float32 for value in half[1:])
 
 
-def test_result_in_half_precision_is_that_of_torch() -> None:
-    layer, x = Conv3x3x3(8, 16), channels_last(1, 8, 8, 8, 8)
+@pytest.mark.parametrize("n_out", [8, 16, 24])
+def test_result_in_half_precision_errs_no_more_than_torch(n_out: int) -> None:
+    layer, x = Conv3x3x3(8, n_out), channels_last(1, 8, 8, 8, 10)
+    exact = functional.conv3d(x, layer.weight, layer.bias, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        stock = functional.conv3d(x, layer.weight, layer.bias, padding=1)
+        own = layer(x)
+    assert own.is_contiguous(memory_format=torch.channels_last_3d)
+    assert relative_error(own, exact) < 1.1 * relative_error(stock, exact)
+
+
+def test_tensors_of_monai_keep_their_type() -> None:
+    layers, x = nn.Sequential(Conv3x3x3(4, 8), DoublingConv3d(8, 4)), channels_last(1, 4, 8, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected = functional.conv3d(x, layer.weight, layer.bias, padding=1)
-        assert torch.equal(layer(x), expected)
+        assert isinstance(layers(MetaTensor(x)), MetaTensor)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +73,10 @@ def test_result_in_half_precision_is_that_of_torch() -> None:
         (channels_last(1, 8, 8, 8, 8), torch.float32),
         (channels_last(1, 8, 8, 8, 8).contiguous(), torch.bfloat16),
         (channels_last(1, 8, 9, 8, 8), torch.bfloat16),
+        (channels_last(1, 8, 8, 8, 9), torch.bfloat16),
         (channels_last(1, 8, 2, 2, 2), torch.bfloat16),
     ],
-    ids=["float32", "channels first", "odd depth", "tiny map"],
+    ids=["float32", "channels first", "odd depth", "odd width", "tiny map"],
 )
 def test_other_formats_and_sizes_keep_the_gradient_of_torch(x: Tensor, dtype: torch.dtype) -> None:
     layer = Conv3x3x3(8, 16)
