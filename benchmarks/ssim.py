@@ -1,6 +1,6 @@
 """SSIM: the separable one against MONAI's, as the loss of a training patch and as the metric of a volume.
 
-    python benchmarks/ssim.py [--quick] [--threads N]
+    python benchmarks/ssim.py [--quick] [--threads N] [--device cpu]
 
 Bargain: 20 s on 2 idle cores (--quick: 5 s). Expect ratios above 30 and a difference below 1e-5.
 The limits: the fewest bytes that a step must move (each of the four fields that the window sweeps and of the
@@ -19,7 +19,7 @@ from pairs import compare, copying, in_turns, parser, show, timed
 from rich.console import Console
 from torch import Tensor
 
-from revoxel.core.compute import set_threads
+from revoxel.core.compute import resolve_device, set_threads
 from revoxel.core.ssim import mean_ssim, volume_ssim_map
 
 SIDE_VOXELS = 64
@@ -27,11 +27,11 @@ SHAPE, QUICK_SHAPE = (240, 240, 155), (96, 112, 80)
 FIELDS_FORWARD, FIELDS_BACKWARD, BYTES = 4, 4, 4
 
 
-def noisy_pair(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def noisy_pair(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """A random truth and a prediction near it."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand((1, 1, *shape), generator=generator)
-    return truth + 0.1 * torch.randn(truth.shape, generator=generator), truth
+    return (truth + 0.1 * torch.randn(truth.shape, generator=generator)).to(device), truth.to(device)
 
 
 def own_loss(first: Tensor, second: Tensor) -> Tensor:
@@ -42,9 +42,9 @@ def own_loss(first: Tensor, second: Tensor) -> Tensor:
 def main() -> None:
     """Print the rows and the difference."""
     options = parser(__doc__).parse_args()
-    n_threads = set_threads(options.threads)
+    device, n_threads = resolve_device(options.device), set_threads(options.threads)
     shape = QUICK_SHAPE if options.quick else SHAPE
-    patch, volume = noisy_pair((SIDE_VOXELS,) * 3), noisy_pair(shape)
+    patch, volume = noisy_pair((SIDE_VOXELS,) * 3, device), noisy_pair(shape, device)
     patch[0].requires_grad_()
     monai_loss, monai_metric = SSIMLoss(3, win_size=7), SSIMMetric(3, win_size=7)
 
@@ -69,13 +69,13 @@ def main() -> None:
             label,
             seconds[f"own {kind}"],
             seconds[f"stock {kind}"],
-            (copying(BYTES * n_fields[kind] * sizes[kind]), "copy in memory"),
+            (copying(BYTES * n_fields[kind] * sizes[kind], device), "copy in memory"),
             processor=processor,
         )
         for kind, label in labels.items()
         for processor in (False, True)
     ]
-    show(rows, f"SSIM, {n_threads} threads", options.rows)
+    show(rows, f"SSIM, {device}, {n_threads} threads", options.rows)
     difference = float((own_loss(*patch) - monai_loss(*patch)).abs().detach())
     Console().print(f"largest difference of the losses {difference:.1e}")
 
