@@ -51,7 +51,7 @@ def main() -> None:
     def gradient(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         loss(*patch).backward()
 
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "own loss": partial(gradient, own_loss),
         "stock loss": partial(gradient, monai_loss),
         "own metric": lambda: volume_ssim_map(volume[0][0, 0], volume[1][0, 0]).mean(),
