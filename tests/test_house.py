@@ -57,6 +57,10 @@ def test_package_imports_without_torch(package):
     assert heavy == "[]"
 
 
+def test_main_job_does_not_wait_for_monai():
+    assert python("import sys, revoxel.sagnef.pipeline; print('monai' in sys.modules)") == "False"
+
+
 def test_help_is_fast():
     code = (
         "import sys; sys.argv = ['revoxel', '--help']\nfrom revoxel.cli.main import app\n"

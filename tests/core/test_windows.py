@@ -8,7 +8,8 @@ from monai.data import MetaTensor
 from torch import nn
 
 from laws import assert_tiled_equals_whole
-from revoxel.core.windows import FastWindowInferer, HannSlidingWindowInferer, hann_weights
+from revoxel.core.hann_inferer import HannSlidingWindowInferer
+from revoxel.core.windows import FastWindowInferer, hann_weights
 
 BIG = (240, 240, 155)
 
@@ -141,6 +142,13 @@ def test_input_is_never_written(inferer):
     assert torch.equal(x, before)
 
 
+def test_fast_path_gives_plain_tensors():
+    x = volume((12, 9, 8))
+    (result,) = FastWindowInferer(8)(MetaTensor(x), Identity())
+    assert type(result) is torch.Tensor
+    assert_tiled_equals_whole(result, x)
+
+
 def test_exact_path_keeps_the_affine():
     affine = torch.diag(torch.tensor([1.0, 1.0, 5.0, 1.0]))
     result = HannSlidingWindowInferer(8)(MetaTensor(volume((12, 9, 8)), affine=affine), Identity())
@@ -151,7 +159,7 @@ def test_bundle_config_can_ask_for_the_exact_path():
     parser = ConfigParser(
         {
             "inferer": {
-                "_target_": "revoxel.core.windows.HannSlidingWindowInferer",
+                "_target_": "revoxel.core.hann_inferer.HannSlidingWindowInferer",
                 "roi_size": [16, 16, 8],
                 "sw_batch_size": 2,
                 "overlap": 0.5,
@@ -176,9 +184,9 @@ def test_network_sees_windows_of_the_asked_size():
 
 
 @pytest.mark.parametrize("inferer", [HannSlidingWindowInferer, FastWindowInferer])
-@pytest.mark.parametrize("options", [{"roi_size": 0}, {"roi_size": (16, -1, 16)}])
+@pytest.mark.parametrize("options", [{"roi_size": 0}, {"roi_size": (16, -1, 16)}, {"roi_size": (16, 16)}])
 def test_impossible_window_is_refused(inferer, options):
-    with pytest.raises(ValueError, match="roi_size must be positive"):
+    with pytest.raises(ValueError, match="roi_size must be one or three positive sides"):
         inferer(**options)
 
 

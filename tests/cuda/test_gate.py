@@ -7,9 +7,10 @@ import torch
 from monai.engines import SupervisedTrainer
 from monai.inferers import sliding_window_inference
 
+from revoxel.core.hann_inferer import HannSlidingWindowInferer
 from revoxel.core.iterations import Precision, TrainingUpdate
 from revoxel.core.training import place
-from revoxel.core.windows import FastWindowInferer, HannSlidingWindowInferer
+from revoxel.core.windows import FastWindowInferer
 from revoxel.sagnef import SAGNEF
 from revoxel.sagnef.loss import TrainerLoss
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from revoxel.core.windows import HannSlidingWindowInferer
+from revoxel.core.hann_inferer import HannSlidingWindowInferer
 from revoxel.sagnef.baselines import Baseline
 from revoxel.sagnef.evaluation import MixPredictiond, ScoreFusedd, window_inferer
 

@@ -1,16 +1,15 @@
-"""Sliding-window inference: the exact path with a Hann map that has no holes, and a fast path.
+"""Fast sliding-window inference. MONAI's, with the same blending, is in `revoxel.core.hann_inferer`.
 
 Windows are stitched in float32 throughout: half precision has too few bits to sum many small window weights.
+This module does without MONAI, whose import takes longer than a gate needs for a volume on a GPU.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
-from monai.utils import convert_to_tensor, ensure_tuple_rep
 from torch.nn import functional
 
 from revoxel.core.compute import autocast
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from revoxel.core.window_cover import Box
 
     Progress = Callable[[int, int], None]
-    Outputs = Tensor | tuple[Tensor, ...]
 
 # A Hann window falls to 6e-4 per axis at its rim, 2e-10 in a corner: too small to divide by safely.
 _MIN_WEIGHT = 1e-3
@@ -48,69 +46,7 @@ def hann_weights(window: Sequence[int]) -> Tensor:
     return weights.clamp_min(_MIN_WEIGHT).float()
 
 
-class HannSlidingWindowInferer(SlidingWindowInferer):
-    """MONAI's sliding window with a Hann map; every voxel of the volume gets a positive weight.
-
-    MONAI's own inferer takes no user map in its constructor, so a bundle cannot ask for one.
-    Networks may return one tensor or a tuple; each is stitched.
-
-    Args:
-        roi_size: Sides of the window in voxels, one number or one per axis, positive.
-        sw_batch_size: Windows per call of the network.
-        overlap: Share of a window that the next one repeats, from 0 to below 1.
-        sw_device: Where the network runs; the input's device if None.
-        device: Where the result is stitched; the input's device if None.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: If a side is not positive.
-    """
-
-    def __init__(
-        self,
-        roi_size: Sequence[int] | int = 64,
-        sw_batch_size: int = 1,
-        overlap: float = 0.5,
-        sw_device: torch.device | str | None = None,
-        device: torch.device | str | None = None,
-        progress: bool = False,
-    ) -> None:
-        window = _window_sides(roi_size)
-        super().__init__(
-            roi_size=window,
-            sw_batch_size=sw_batch_size,
-            overlap=overlap,
-            padding_mode="replicate",
-            sw_device=sw_device,
-            device=device,
-            progress=progress,
-        )
-        self.roi_weight_map = hann_weights(window)
-
-    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run the network over all windows and blend its outputs.
-
-        Args:
-            inputs: `(batch, channel, z, y, x)`.
-            network: Called with batches of windows.
-            *args: Passed to the network.
-            **kwargs: Passed to the network.
-
-        Returns:
-            What the network returns, for the whole volume, in float32.
-        """
-
-        def in_float32(*windows: Any, **options: Any) -> Outputs:
-            outputs = network(*windows, **options)
-            # MONAI scales outputs in place; without a copy a network that returns its input would damage it.
-            if isinstance(outputs, torch.Tensor):
-                return outputs.to(torch.float32, copy=True)
-            return tuple(output.to(torch.float32, copy=True) for output in outputs)
-
-        return super().__call__(inputs.float(), in_float32, *args, **kwargs)
-
-
-class FastWindowInferer(Inferer):
+class FastWindowInferer:
     """Sliding window that is an order of magnitude faster on a CPU, at an error that its benchmark reports.
 
     Half precision with channels last where the device has it, no window where nothing is active, and windows
@@ -138,8 +74,7 @@ class FastWindowInferer(Inferer):
         grow: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__()
-        self.window = _window_sides(roi_size)
+        self.window = window_sides(roi_size)
         if not 0 <= overlap < 1:
             msg = f"overlap must be >= 0 and < 1, got {overlap}; use 0.125."
             raise ValueError(msg)
@@ -152,22 +87,18 @@ class FastWindowInferer(Inferer):
     def __call__(
         self,
         inputs: Tensor,
-        network: Callable[..., Any],
-        *args: Any,
+        network: Callable[[Tensor], Tensor | tuple[Tensor, ...]],
         active: Tensor | Callable[[Tensor], Tensor] | None = None,
         fallback: tuple[Tensor, ...] = (),
-        **kwargs: Any,
     ) -> tuple[Tensor, ...]:
         """Run the network where it matters and blend its outputs.
 
         Args:
             inputs: `(1, channel, z, y, x)`.
             network: Called with batches of windows; returns a tensor or a tuple.
-            *args: Passed to the network.
             active: Boolean `(z, y, x)`, or a function of `inputs` that gives it; all voxels if None.
             fallback: One tensor per output of the network, broadcastable to it: the result in voxels that are
                 not active.
-            **kwargs: Passed to the network.
 
         Returns:
             Each output of the network for the whole volume, plain float32 tensors.
@@ -175,7 +106,7 @@ class FastWindowInferer(Inferer):
         Raises:
             ValueError: If the shapes do not fit together or voxels are inactive without a fallback.
         """
-        volume = convert_to_tensor(inputs, track_meta=False).float()
+        volume = inputs.as_subclass(torch.Tensor).float()
         active = active(volume) if callable(active) else active
         active = _checked_activity(volume, active, fallback)
         padded, padded_active = _pad_to_window(volume, active, self.window)
@@ -186,7 +117,7 @@ class FastWindowInferer(Inferer):
 
         def run(windows: Tensor) -> tuple[Tensor, ...]:
             with autocast(windows.device):
-                outputs = network(windows.to(memory_format=torch.channels_last_3d), *args, **kwargs)
+                outputs = network(windows.to(memory_format=torch.channels_last_3d))
             return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
 
         region = hull(boxes)
@@ -215,10 +146,18 @@ class FastWindowInferer(Inferer):
         return [result.div_(total.clamp_min(_MIN_WEIGHT)) for result in sums]
 
 
-def _window_sides(roi_size: Sequence[int] | int) -> tuple[int, ...]:
-    window: tuple[int, ...] = tuple(int(side) for side in ensure_tuple_rep(roi_size, 3))
-    if min(window) < 1:
-        msg = f"roi_size must be positive, got {roi_size}; use 64, the training patch."
+def window_sides(roi_size: Sequence[int] | int) -> tuple[int, ...]:
+    """Sides of a window, from one number or one per axis.
+
+    Args:
+        roi_size: In voxels.
+
+    Raises:
+        ValueError: If a side is not positive, or there are not three of them.
+    """
+    window = (roi_size,) * 3 if isinstance(roi_size, int) else tuple(map(int, roi_size))
+    if len(window) != 3 or min(window) < 1:
+        msg = f"roi_size must be one or three positive sides, got {roi_size}; use 64, the training patch."
         raise ValueError(msg)
     return window
 

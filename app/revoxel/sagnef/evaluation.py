@@ -17,7 +17,7 @@ from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 from revoxel import __version__
-from revoxel.core.windows import HannSlidingWindowInferer
+from revoxel.core.hann_inferer import HannSlidingWindowInferer
 from revoxel.sagnef.baselines import Baseline, best_row, mixture_volumes, oracle_volumes
 from revoxel.sagnef.regions import margin_voxels, scored_regions
 

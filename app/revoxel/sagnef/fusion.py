@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from revoxel.core.compute import keep_memory, resolve_device
-from revoxel.core.windows import FastWindowInferer, HannSlidingWindowInferer
+from revoxel.core.windows import FastWindowInferer
 from revoxel.sagnef.consistency import consistency_strength, data_consistency
 from revoxel.sagnef.mixtures import mix_experts, spread_of_experts
 from revoxel.sagnef.safety import implausible
@@ -171,6 +171,9 @@ def _run_gate(
     device = resolve_device(settings.device)
     gate = gate.eval().to(device)
     if settings.exact:
+        # MONAI's import takes seconds, which only the reference path needs to spend.
+        from revoxel.core.hann_inferer import HannSlidingWindowInferer
+
         fused, weights = HannSlidingWindowInferer(settings.window, overlap=0.5)(channels.to(device), gate)
         return fused.cpu(), weights.cpu()
     if device.type == "cpu":
