@@ -3,7 +3,7 @@
 - 8 or 24 channels leave vector lanes idle. Two neighbours in a row have twice as many, and in memory their
   channels lie side by side already: a kernel of four voxels and a step of two gives both.
 - The gradient of the weights takes two thirds of the multiplications by Winograd's algorithm along the depth.
-- Where blocks of 2x2x2 voxels grow out of single ones, a matrix product is all that there is to do.
+- Between single voxels and blocks of 2x2x2 a matrix product is all that there is to do.
 
 Source: Winograd, "Arithmetic Complexity of Computations", SIAM 1980; for networks Lavin and Gray, "Fast
 Algorithms for Convolutional Neural Networks", CVPR 2016.
@@ -17,15 +17,15 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_weight, conv3d_weight
 
 from revoxel.core.normalisation import is_slow_for_torch, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Small maps gain nothing.
-_MIN_SIDE = 8
+# Small maps and few channels gain nothing.
+_MIN_SIDE, _MIN_CHANNELS = 8, 16
 # Counts of channels that leave lanes idle; beyond them the zeros in a kernel of four voxels cost more.
 _IDLE_LANES = (8, 24)
 
@@ -91,6 +91,36 @@ class DoublingConv3d(nn.ConvTranspose3d):
         return blocks.reshape(batch, *(2 * side for side in sides), -1).movedim(-1, 1)
 
 
+class HalvingConv3d(nn.Conv3d):
+    """`torch.nn.Conv3d` that makes one voxel of each 2x2x2, with its parameters and their names.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the result.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve every side.
+
+        Args:
+            x: `(batch, channel, 2 z, 2 y, 2 x)`.
+
+        Returns:
+            `(batch, channel, z, y, x)`.
+        """
+        if not is_slow_for_torch(x) or any(side % 2 for side in x.shape[2:]):
+            return super().forward(x)
+        batch, _, *sides = x.shape
+        depth, height, width = (side // 2 for side in sides)
+        blocks = x.movedim(1, -1).view(batch, depth, 2, height, 2, width, 2, -1)
+        voxels = blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)
+        rows = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        return functional.linear(voxels, rows, self.bias).movedim(-1, 1)
+
+
 def _pays(x: Tensor) -> bool:
     depth, height, width = x.shape[2:]
     even = depth % 2 == 0 and width % 2 == 0
@@ -132,7 +162,11 @@ class _Convolution(torch.autograd.Function):
         by_x = _input_gradient(x, weight, gradient) if ctx.needs_input_grad[0] else None
         # Asked for the gradient of the bias, torch computes that of the weights too.
         by_bias = gradient.movedim(1, -1).flatten(0, -2).sum(dim=0)
-        return by_x, weight_gradient(x, gradient).to(ctx.dtype), by_bias.to(ctx.dtype)
+        if x.shape[1] < _MIN_CHANNELS:
+            by_weight = conv3d_weight(x, weight.shape, gradient, padding=1)
+        else:
+            by_weight = weight_gradient(x, gradient)
+        return by_x, by_weight.to(ctx.dtype), by_bias.to(ctx.dtype)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
