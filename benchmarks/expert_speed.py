@@ -132,7 +132,7 @@ def plain_tuning(recipe: LearnedRecipe, problem: SliceProblem, plan: TrainingPla
     for _ in range(plan.n_steps):
         fine = plain_patches(problem.low, plan, degradation.length, generator)
         low = fine @ degradation.matrix.T
-        error = network(low[:, None]) + low @ grid.skip() - fine[..., inside]
+        error = network(low) + low @ grid.skip() - fine[..., inside]
         loss = error.abs().mean() if plan.loss_power == 1 else error.square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -152,9 +152,7 @@ def plain_application(network: PhaseNet, problem: SliceProblem) -> Tensor:
     """Both orientations in float32, contiguous."""
     skip = PhaseGrid(problem.n_low, network.config.n_phases, problem.n_high, problem.ratio).skip()
     passes = [
-        torch.cat(
-            [network(planes[:, None]) + planes @ skip for planes in low.contiguous().split(PLANES_PER_BATCH)]
-        )
+        torch.cat([network(planes) + planes @ skip for planes in low.contiguous().split(PLANES_PER_BATCH)])
         for low in (problem.low, problem.low.transpose(0, 1))
     ]
     return (passes[0] + passes[1].transpose(0, 1)) / 2
@@ -162,7 +160,7 @@ def plain_application(network: PhaseNet, problem: SliceProblem) -> Tensor:
 
 def operations_per_pixel(network: PhaseNet, *, training: bool) -> float:
     """Operations of the convolutions per pixel of a plane of thick slices."""
-    planes = torch.rand(1, 1, 32, 12)
+    planes = torch.rand(1, 32, 12)
     counter = FlopCounterMode(display=False)
     with counter, torch.set_grad_enabled(training):
         fine = network(planes)

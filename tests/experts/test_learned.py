@@ -13,7 +13,7 @@ from revoxel.experts.phase_net import super_resolve_planes
 from revoxel.experts.phases import PhaseGrid
 from revoxel.experts.problem import SliceProblem
 from revoxel.experts.profiles import SliceProfile
-from revoxel.experts.self_training import Degradation, TrainingPlan, train_on_planes
+from revoxel.experts.self_training import Degradation, TrainingPlan, _PatchSampler, train_on_planes
 from revoxel.experts.slices import SliceOperator
 from revoxel.experts.warm_start import load_warm_start, save_warm_start, shipped_folder
 
@@ -66,6 +66,18 @@ def test_the_same_seed_gives_the_same_volume(brain):
     assert not torch.equal(first, other)
 
 
+def test_patches_of_a_turned_plane_are_pieces_of_it():
+    plane = torch.rand(50, 60) + 1
+    sampler = _PatchSampler([plane[None]], TrainingPlan(1, batch_size=40, height=6), 9)
+    turns = [turned.flip(axes) for turned in (plane, plane.T) for axes in ([], [0], [1], [0, 1])]
+    padded = [torch.nn.functional.pad(turn[None], (9, 9, 9, 9), mode="reflect")[0] for turn in turns]
+    windows = torch.cat([image.unfold(0, 6, 1).unfold(1, 9, 1).reshape(-1, 54) for image in padded])
+    patches = sampler.draw(9).flatten(1)
+    exact = torch.cdist(patches, windows, compute_mode="donot_use_mm_for_euclid_dist")
+    assert exact.min(1).values.max() == 0
+    assert len(torch.unique(patches, dim=0)) > 30
+
+
 def test_planes_without_structure_are_refused():
     network = start_network(3.0, replace(SMORE, n_channels=8, n_blocks=1), None, 0)
     plan = TrainingPlan(n_steps=2)
@@ -82,6 +94,39 @@ def test_a_warm_start_is_shipped_for_every_ratio_and_is_small(expert, ratio):
     start_network(ratio, RECIPES[expert], warm, 0)
     assert abs(warm.n_phases - ratio) <= 1.0
     assert (shipped_folder() / warm.source).stat().st_size < 2_000_000
+
+
+def test_kernels_in_a_file_are_height_by_slice():
+    record = torch.load(shipped_folder() / "smore_x5.pt", weights_only=True)
+    weights = {name: value.float() for name, value in record["weights"].items()}
+    low = torch.rand(2, 20, 9)
+
+    def layer(image: torch.Tensor, name: str) -> torch.Tensor:
+        return torch.conv2d(image, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+    features = layer(low[:, None], "head")
+    for number in range(SMORE.n_blocks):
+        features = features + layer(layer(features, f"blocks.{number}.0").relu(), f"blocks.{number}.2")
+    expected = layer(features, "tail").permute(0, 2, 3, 1).flatten(2)
+    network = start_network(5.0, SMORE, load_warm_start(Expert.SMORE, 5.0), 0)
+    torch.testing.assert_close(network(low), expected, atol=1e-5, rtol=0)
+
+
+def test_a_kept_warm_start_is_the_network_it_came_from(tmp_path):
+    network = start_network(3.0, ECLARE, load_warm_start(Expert.ECLARE, 3.0), 0)
+    save_warm_start(tmp_path / "eclare_x3.pt", Expert.ECLARE, network.state_dict(), 3)
+    again = start_network(3.0, ECLARE, load_warm_start(Expert.ECLARE, 3.0, tmp_path), 0)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_a_start_from_nothing_depends_on_its_seed_alone():
+    torch.manual_seed(7)
+    first, other = (start_network(3.0, SMORE, None, seed).state_dict() for seed in (1, 2))
+    torch.manual_seed(8)
+    again = start_network(3.0, SMORE, None, 1).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def test_a_warm_start_of_another_expert_is_refused(tmp_path):

@@ -56,7 +56,9 @@ def save_warm_start(path: Path, expert: Expert, weights: dict[str, Tensor], n_ph
         "protocol": PROTOCOL,
         "expert": expert.value,
         "n_phases": n_phases,
-        "weights": {name: value.detach().cpu().to(torch.bfloat16) for name, value in weights.items()},
+        "weights": {
+            name: _turned(value.detach().cpu()).to(torch.bfloat16) for name, value in weights.items()
+        },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(record, path)
@@ -73,5 +75,10 @@ def _checked(record: dict, expert: Expert, nominal: int, path: Path) -> WarmStar
     if found != expected:
         msg = f"warm start {path} must be {expected}, got {found}; restore the shipped file."
         raise ValueError(msg)
-    weights = {name: value.to(torch.float32) for name, value in record["weights"].items()}
+    weights = {name: _turned(value).to(torch.float32) for name, value in record["weights"].items()}
     return WarmStart(nominal, weights, path.name)
+
+
+def _turned(weight: Tensor) -> Tensor:
+    # Kernels in files are (height, slice), in the network (slice, height).
+    return weight.mT.contiguous() if weight.ndim > 1 else weight
