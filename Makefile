@@ -56,11 +56,9 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/revoxel bundles check
 
-# Benchmarks that need no data; the others take arguments, and their docstrings show the command.
-BENCHMARKS ?= $(addprefix benchmarks/,table.py xray.py ct_upsampling.py)
-
+# The benchmarks of speed, which need no data; the others take arguments, and their docstrings show the command.
 bench: $(READY)
-	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/table.py
 
 # The MONAI Label server has an environment of its own: its requirements contradict those of the rest.
 LABEL_VENV := .venv-label

