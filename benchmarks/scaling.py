@@ -40,7 +40,7 @@ from scaling_work import (
 
 from revoxel.core.compute import n_cores, resolve_device, set_threads
 
-ALONE, PAIR, WIDE = Crew(1, 1), Crew(2, 1), Crew(1, 2)
+CREWS = {"1 worker": Crew(1, 1), "2 workers": Crew(2, 1), "1 worker of 2 threads": Crew(1, 2)}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Sizes:
     gate: Shape = (302, 302, 195)
     chain: Shape = (240, 240, 160)
     threads: Shape = (160, 160, 104)
-    subjects: int = 6
+    subjects: int = 4
     subject: Shape = (128, 128, 80)
     tuning: int = 40
 
@@ -103,17 +103,15 @@ def grown(eightfold: Shape, factors: Sequence[int]) -> list[Shape]:
 def volume_rows(sizes: Sizes, folder: Path, threads: int | None, device: str) -> list[Row]:
     """Gate inference and the whole chain as volumes grow."""
     rows = []
-    for what, write, cost, largest in (
-        ("gate.npy", write_stack, gate_cost, sizes.gate),
-        ("chain.nii.gz", write_scan, chain_cost, sizes.chain),
+    for what, suffix, write, cost, largest in (
+        ("gate", ".npy", write_stack, gate_cost, sizes.gate),
+        ("chain", ".nii.gz", write_scan, chain_cost, sizes.chain),
     ):
-        files = {
-            shape: folder / f"{'_'.join(map(str, shape))}_{what}"
-            for shape in [WARM, *grown(largest, sizes.factors)]
-        }
+        shapes = [WARM, *grown(largest, sizes.factors)]
+        files = {shape: folder / f"{what}{prod(shape)}{suffix}" for shape in shapes}
         for shape, file in files.items():
             write(shape, file)
-        rows += growing(what.partition(".")[0], cost, files, threads, device)
+        rows += growing(what, cost, files, threads, device)
     return rows
 
 
@@ -138,15 +136,15 @@ def cohort_rows(sizes: Sizes, folder: Path) -> list[Row]:
         title=f"{sizes.subjects} cases, {sizes.tuning} steps of tuning",
     )
     seconds = {}
-    for crew in (ALONE, PAIR, WIDE):
+    for name, crew in CREWS.items():
         taken = cohort_time(manifest, warm, crew, sizes.tuning)
-        table.add_row(str(crew), f"{taken.start_up:.1f}", f"{60 * sizes.subjects / taken.work:.1f}")
-        seconds[crew] = Seconds(taken.work, 0)
+        table.add_row(name, f"{taken.start_up:.1f}", f"{60 * sizes.subjects / taken.work:.1f}")
+        seconds[name] = [Seconds(taken.work, 0)]
     Console().print(table)
-    alone = [seconds[ALONE]]
+    alone = seconds.pop("1 worker")
     half = _times(alone[0], 0.5), "half the time"
     return [
-        compare(f"cohort, {crew}", [seconds[crew]], alone, half, processor=False) for crew in (PAIR, WIDE)
+        compare(f"cohort, {name}", taken, alone, half, processor=False) for name, taken in seconds.items()
     ]
 
 

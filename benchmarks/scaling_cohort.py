@@ -29,10 +29,6 @@ class Crew:
     workers: int
     threads: int
 
-    def __str__(self) -> str:
-        """As a row of a table."""
-        return f"{self.workers} x {self.threads} threads"
-
 
 @dataclass(frozen=True)
 class CohortTime:
