@@ -1,28 +1,33 @@
 """Training step of the gate: the package's way against plain float32 loops, and their loss curves.
 
-    python benchmarks/training_step.py [--quick] [--threads N] [--side 64] [--curves 200]
+    python benchmarks/training_step.py [--quick] [--threads N] [--side 64] [--parts] [--curves 200]
 
-Bargain: 3 minutes on 2 idle cores (--quick: 1 minute; --curves adds 2 x 200 steps at a quarter of the side).
+Bargain: 3 minutes on 2 idle cores (--quick: 1 minute; --parts adds half a minute; --curves adds 3 x 200
+steps at half the side, 8 minutes).
 One step = forward, full loss, backward, clipping and Adam, batch 2 of 64^3, wf=24. "stock" is float32,
 contiguous, with MONAI's SSIMLoss; "own loss" differs from it by the package's SSIM only. Each way runs in a
 process of its own, because the package's way changes how the process keeps memory; the ways take turns.
-The limit: the convolutions of the step at the highest measured rate of a convolution.
+The limit: the convolutions of the step, counted as 27 multiplications per weight, at the highest measured
+rate of a convolution; --parts tells what the convolutions of each way reach of it.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import cast
 
 import torch
 from monai.losses import SSIMLoss
-from pairs import Seconds, compare, convolving, in_turns, parser, show, timed
+from pairs import Row, Seconds, compare, convolving, in_turns, parser, show, timed
 from rich.console import Console
 from torch import Tensor
+from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from revoxel.core.compute import keep_memory, set_threads
@@ -32,8 +37,9 @@ from revoxel.sagnef import SAGNEF, LossConfig, SAGNEFLoss
 
 BATCH, N_EXPERTS, CLIP_NORM = 2, 4, 1.0
 WAYS = ("stock", "own loss", "revoxel")
-LAST_STEPS = 50
-_steps: dict[str, Callable[[int], float]] = {}
+WIDTH, LAST_STEPS, WARM_SECONDS = 24, 50, 5.0
+CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::addmm", "aten::mm")
+_steps: dict[str, Callable[[], float]] = {}
 
 
 class StockLoss(torch.nn.Module):
@@ -61,20 +67,19 @@ def batch(side: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat([experts[:, :1], experts], dim=1), truth
 
 
-def make_step(way: str, side: int, wf: int, seed: int) -> Callable[[int], float]:
-    """One step of a way; its argument chooses the batch, its result is the loss."""
+def make_step(way: str, seed: int) -> Callable[[Tensor, Tensor], float]:
+    """One step of a way from a batch to its loss."""
     torch.manual_seed(seed)
     own = way == "revoxel"
     precision = Precision("auto" if own else "float32", channels_last=own)
     if own:
         keep_memory()
     device = torch.device("cpu")
-    gate = place(SAGNEF(N_EXPERTS + 1, N_EXPERTS, wf), device, precision).train()
+    gate = place(SAGNEF(N_EXPERTS + 1, N_EXPERTS, WIDTH), device, precision).train()
     loss = StockLoss() if way == "stock" else SAGNEFLoss()
     optimizer = torch.optim.Adam(gate.parameters(), lr=1e-3)
 
-    def step(index: int) -> float:
-        image, truth = batch(side, index)
+    def step(image: Tensor, truth: Tensor) -> float:
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast(device):
             fused, weights = gate(precision.layout(image))
@@ -88,25 +93,36 @@ def make_step(way: str, side: int, wf: int, seed: int) -> Callable[[int], float]
 
 
 def prepare(way: str, side: int, threads: int | None) -> None:
-    """Set a process up for one way."""
+    """Set a process up for one way, until it has the memory that its steps need."""
     set_threads(threads)
-    _steps[way] = make_step(way, side, 24, seed=0)
+    # A batch takes as long to make as some layers.
+    step = _steps[way] = partial(make_step(way, seed=0), *batch(side, 0))
+    start = time.perf_counter()
+    while time.perf_counter() < start + WARM_SECONDS:
+        step()
 
 
 def timed_step(way: str) -> Seconds:
     """One step in a prepared process."""
-    return timed(partial(_steps[way], 0))
+    return timed(_steps[way])
+
+
+def seconds_of_convolutions(way: str) -> float:
+    """What a step spends in convolutions, and in the matrix products that stand for some."""
+    with profile() as trace:
+        _steps[way]()
+    return sum(part.self_cpu_time_total for part in trace.key_averages() if part.key in CONVOLUTIONS) / 1e6
 
 
 def loss_curve(way: str, side: int, n_steps: int, seed: int) -> list[float]:
     """Losses of a training on new batches, the same for every way."""
-    step = make_step(way, side, 8, seed)
-    return [step(index) for index in range(n_steps)]
+    step = make_step(way, seed)
+    return [step(*batch(side, index)) for index in range(n_steps)]
 
 
 def operations(side: int) -> int:
     """Operations of the convolutions of one step."""
-    gate, image = SAGNEF(N_EXPERTS + 1, N_EXPERTS, 24), batch(16, 0)[0]
+    gate, image = SAGNEF(N_EXPERTS + 1, N_EXPERTS, WIDTH), batch(16, 0)[0]
     counter = FlopCounterMode(display=False)
     with counter:
         fused, weights = gate(image)
@@ -121,46 +137,60 @@ def curves_line(side: int, n_steps: int) -> str:
         for way, seed in (("stock", 0), ("revoxel", 0), ("stock", 1))
     ]
     return (
-        f"mean loss of the last {LAST_STEPS} of {n_steps} steps, {side}^3, wf=8: stock {means[0]:.5f}, "
+        f"mean loss of the last {LAST_STEPS} of {n_steps} steps, {side}^3, wf={WIDTH}: stock {means[0]:.5f}, "
         f"revoxel {means[1]:.5f}, stock from another start {means[2]:.5f}"
     )
 
 
-def measure(side: int, threads: int | None, n_turns: int) -> dict[str, list[Seconds]]:
+def measure(pools: Mapping[str, ProcessPoolExecutor], n_turns: int, limit: tuple[Seconds, str]) -> list[Row]:
     """Steps of all ways in turns, each in its process."""
-    context = multiprocessing.get_context("spawn")
-    pools = {
-        way: ProcessPoolExecutor(1, context, initializer=prepare, initargs=(way, side, threads))
-        for way in WAYS
+    ways = {
+        way: cast("Callable[[], Seconds]", partial(_ask, pool, timed_step, way))
+        for way, pool in pools.items()
     }
-    ways = {way: partial(cast("Callable[..., Seconds]", _ask), pool, way) for way, pool in pools.items()}
-    seconds = in_turns(ways, n_turns)
-    for pool in pools.values():
-        pool.shutdown()
-    return seconds
+    seconds = in_turns(ways, n_turns, n_warm=0)
+    return [
+        compare(f"step against {way}", seconds["revoxel"], seconds[way], limit, processor=processor)
+        for way in WAYS[:2]
+        for processor in (False, True)
+    ]
 
 
-def _ask(pool: ProcessPoolExecutor, way: str) -> Seconds:
-    return pool.submit(timed_step, way).result()
+def parts_line(pools: Mapping[str, ProcessPoolExecutor], n_operations: float) -> str:
+    """Rates that the convolutions of every way reach."""
+    seconds = {way: cast("float", _ask(pool, seconds_of_convolutions, way)) for way, pool in pools.items()}
+    rates = (f"{way} {s:.2f} s, {n_operations / s / 1e9:.0f} GFLOP/s" for way, s in seconds.items())
+    return "convolutions of a step: " + "; ".join(rates)
+
+
+def _ask(pool: ProcessPoolExecutor, question: Callable[[str], object], way: str) -> object:
+    return pool.submit(question, way).result()
 
 
 def main() -> None:
     """Print the rows, and how the losses fall."""
     arguments = parser(__doc__)
     arguments.add_argument("--side", type=int, default=64, help="side of a patch, a multiple of 16")
+    arguments.add_argument("--parts", action="store_true", help="rates of the convolutions of every way")
     arguments.add_argument("--curves", type=int, default=0, help="steps of the loss curves")
     options = arguments.parse_args()
-    n_threads = set_threads(options.threads)
-    limit = (convolving(operations(options.side)), "peak convolution rate")
-    seconds = measure(options.side, options.threads, 2 if options.quick else 5)
-    rows = [
-        compare(f"step against {way}", seconds["revoxel"], seconds[way], limit, processor=processor)
-        for way in WAYS[:2]
-        for processor in (False, True)
-    ]
-    show(rows, f"batch {BATCH} of {options.side}^3, wf=24, {n_threads} threads", options.rows)
+    n_threads, n_operations = set_threads(options.threads), operations(options.side)
+    limit, context = (convolving(n_operations), "peak convolution rate"), multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pools = {
+            way: stack.enter_context(
+                ProcessPoolExecutor(
+                    1, context, initializer=prepare, initargs=(way, options.side, options.threads)
+                )
+            )
+            for way in WAYS
+        }
+        rows = measure(pools, 2 if options.quick else 5, limit)
+        show(rows, f"batch {BATCH} of {options.side}^3, wf={WIDTH}, {n_threads} threads", options.rows)
+        if options.parts:
+            Console().print(parts_line(pools, n_operations))
     if options.curves:
-        Console().print(curves_line(options.side // 4, options.curves))
+        Console().print(curves_line(options.side // 2, options.curves))
 
 
 if __name__ == "__main__":
