@@ -17,7 +17,7 @@ import torch
 from gate_inference import AGREEMENT, resident_bytes, stand_in_experts, synthetic_head
 from pairs import Seconds, in_turns, timed
 from torch import Tensor
-from training_step import make_step
+from training_step import batch, make_step
 
 from revoxel.core.compute import set_seed, set_threads
 from revoxel.core.geometry import Grid
@@ -149,7 +149,7 @@ def unires_call(shape: Shape) -> Callable[[], object]:
 
 def step_call(_shape: Shape) -> Callable[[], object]:
     """One step of the gate's training, ready to be called."""
-    return partial(make_step("revoxel", STEP_SIDE, WF, 0), 0)
+    return partial(make_step("revoxel", seed=0), *batch(STEP_SIDE, 0))
 
 
 def turns_by_threads(
