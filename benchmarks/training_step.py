@@ -37,7 +37,7 @@ from revoxel.sagnef import SAGNEF, LossConfig, SAGNEFLoss
 
 BATCH, N_EXPERTS, CLIP_NORM = 2, 4, 1.0
 WAYS = ("stock", "own loss", "revoxel")
-WIDTH, LAST_STEPS, WARM_SECONDS = 24, 50, 5.0
+WIDTH, LAST_STEPS, WARM_SECONDS = 24, 50, 3.0
 CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::addmm", "aten::mm")
 _steps: dict[str, Callable[[], float]] = {}
 

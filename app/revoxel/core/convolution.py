@@ -53,10 +53,9 @@ class Conv3x3x3(nn.Conv3d):
         Returns:
             `(batch, channel, z, y, x)`.
         """
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if dtype != torch.bfloat16 or not _pays(x):
+        if not (is_slow_for_torch(x) and _computes_in_half(x) and _pays(*x.shape[2:])):
             return super().forward(x)
-        result: Tensor = _Convolution.apply(x.to(dtype), self.weight, self.bias)
+        result: Tensor = _Convolution.apply(x.to(torch.bfloat16), self.weight, self.bias)
         return result
 
 
@@ -121,10 +120,13 @@ class HalvingConv3d(nn.Conv3d):
         return functional.linear(voxels, rows, self.bias).movedim(-1, 1)
 
 
-def _pays(x: Tensor) -> bool:
-    depth, height, width = x.shape[2:]
-    even = depth % 2 == 0 and width % 2 == 0
-    return even and min(depth, height, width) >= _MIN_SIDE and is_slow_for_torch(x)
+def _computes_in_half(x: Tensor) -> bool:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype == torch.bfloat16
+
+
+def _pays(depth: int, height: int, width: int) -> bool:
+    return depth % 2 == 0 and width % 2 == 0 and min(depth, height, width) >= _MIN_SIDE
 
 
 class _Convolution(torch.autograd.Function):
