@@ -123,7 +123,7 @@ def train_on_planes(
         schedule.step()
         if step >= plan.n_steps - max(1, plan.n_steps // 10):
             recent.append(float(loss.detach()))
-        if progress is not None and step % 20 == 0:
+        if progress is not None and step % 5 == 0:
             progress(step / plan.n_steps)
     network.eval()
     return float(np.mean(recent))
