@@ -85,6 +85,8 @@ def test_fusion_is_that_of_the_processor(device, no_tensor_float, scan, exact) -
         return fuse(stack, gate, widths=ProfileWidths(0.4, 0.4, 1.0), scan=data, settings=settings)
 
     here, there = fused("cpu"), fused(device)
+    assert here.report["fallback"] is there.report["fallback"] is None
+    assert np.ptp(here.weights) > 0.1
     tolerance = 1e-4 if exact else 2e-3
     assert relative_error(there.volume, here.volume) < tolerance
     np.testing.assert_allclose(there.weights, here.weights, atol=20 * tolerance)
