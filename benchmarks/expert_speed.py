@@ -73,8 +73,8 @@ class Size:
     n_scheduled_steps: int
 
 
-FULL = Size(SHAPE, 3, 4, 40, 30)
-QUICK = Size(QUICK_SHAPE, 2, 4, 20, 8)
+FULL = Size(SHAPE, 2, 4, 40, 20)
+QUICK = Size(QUICK_SHAPE, 2, 4, 15, 8)
 
 
 def thick_head(shape: tuple[int, int, int]) -> SliceProblem:
