@@ -18,8 +18,8 @@ Progress = Callable[[str, float], None]
 def side_by_side(jobs: Mapping[str, Callable[[Report], Result]], progress: Progress) -> dict[str, Result]:
     """Run jobs at the same time, on equal parts of the threads that the caller may use.
 
-    For work that gains little from a second thread, such as small networks: two jobs on one thread each end
-    sooner than one after the other on two. With one thread they run one after the other.
+    For work in many small steps, such as small networks, whose every step waits for the slowest of its
+    threads: the fewer threads a job has, the less it waits. With one thread, jobs run one after the other.
 
     Args:
         jobs: By the name under which they report. Each gets a function to call with its share done; after
