@@ -138,7 +138,7 @@ def ways(items: list[Item], folder: Path, device: torch.device) -> dict[str, Cal
 
 def main() -> None:
     """Print the rows."""
-    options = parser(__doc__).parse_args()
+    options = parser(__doc__, gpu=True).parse_args()
     device, n_threads = resolve_device(options.device), set_threads(options.threads)
     # Below a million voxels MONAI sorts them for a percentile, which takes longer than on larger volumes.
     shape = (112, 128, 80) if options.quick else (160, 192, 144)

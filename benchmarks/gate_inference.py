@@ -190,7 +190,7 @@ def operations(gate: SAGNEF, n_voxels: int) -> float:
 
 def main() -> None:
     """Print seconds, ratio to the stock path, extra memory, PSNR and the difference to stock."""
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, gpu=True)
     arguments.add_argument("--volume", type=Path, help="skull-stripped volume instead of the synthetic head")
     arguments.add_argument("--wf", type=int, default=24, help="width of the gate")
     options = arguments.parse_args()

@@ -136,12 +136,18 @@ def _fastest(run: Callable[[], object], n_calls: int) -> Seconds:
     return Seconds(min(call.clock for call in calls), min(call.processor for call in calls))
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Options that all speed benchmarks have."""
+def parser(description: str | None, *, gpu: bool = False) -> argparse.ArgumentParser:
+    """Options that all speed benchmarks have.
+
+    Args:
+        description: What the script says of itself.
+        gpu: Whether it can run on one, and so has `--device`.
+    """
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--quick", action="store_true", help="fewer repeats")
     options.add_argument("--threads", type=int, help="processor threads; all cores if left out")
-    options.add_argument("--device", default="cpu", help="cpu, cuda:N, or auto: a GPU if there is one")
+    if gpu:
+        options.add_argument("--device", default="cpu", help="cpu, cuda:N, or auto: a GPU if there is one")
     options.add_argument("--rows", type=Path, help="file that the rows are appended to")
     return options
 

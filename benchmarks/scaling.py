@@ -150,7 +150,7 @@ def cohort_rows(sizes: Sizes, folder: Path) -> list[Row]:
 
 def main() -> None:
     """Print times and memory, and the rows."""
-    options = parser(__doc__).parse_args()
+    options = parser(__doc__, gpu=True).parse_args()
     sizes, device = QUICK if options.quick else Sizes(), str(resolve_device(options.device))
     n_threads = set_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:

@@ -41,7 +41,7 @@ def own_loss(first: Tensor, second: Tensor) -> Tensor:
 
 def main() -> None:
     """Print the rows and the difference."""
-    options = parser(__doc__).parse_args()
+    options = parser(__doc__, gpu=True).parse_args()
     device, n_threads = resolve_device(options.device), set_threads(options.threads)
     shape = QUICK_SHAPE if options.quick else SHAPE
     patch, volume = noisy_pair((SIDE_VOXELS,) * 3, device), noisy_pair(shape, device)
