@@ -200,10 +200,11 @@ def _compute(
         return run_external(expert, tool, request.volume, prepared.high_grid, problem.profile), None
     if expert is Expert.BSPLINE:
         return prepared.restore(bspline(problem)), None
-    if expert is Expert.UNIRES:
-        return prepared.restore(unires(problem, _companions(request, prepared), progress=report)), None
-    warm = None if request.cold else load_warm_start(expert, problem.ratio, request.warm_dir)
     device = resolve_device(request.device)
+    if expert is Expert.UNIRES:
+        companions = _companions(request, prepared)
+        return prepared.restore(unires(problem, companions, progress=report, device=device)), None
+    warm = None if request.cold else load_warm_start(expert, problem.ratio, request.warm_dir)
     result = super_resolve_learned(
         problem, RECIPES[expert], warm, seed=request.seed, device=device, progress=report
     )

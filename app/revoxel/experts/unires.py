@@ -54,6 +54,7 @@ def unires(
     companions: Sequence[Tensor] = (),
     settings: UniresSettings | None = None,
     progress: Callable[[float], None] | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Restore the slice axis by total variation.
 
@@ -62,28 +63,29 @@ def unires(
         companions: Further pulses of the same grid, each `(x, y, n_low)`: edges are then shared (joint TV).
         settings: Weights and size of the iteration.
         progress: Called with the share done.
+        device: Where to compute; where the slices are by default.
 
     Returns:
-        `(x, y, n_high)`, float32.
+        `(x, y, n_high)`, float32, on the processor.
     """
     settings = settings or UniresSettings()
-    channels = torch.stack([problem.low, *companions])
+    channels = torch.stack([problem.low, *companions]).to(device)
     solver = _TileSolver(problem, channels, settings)
     result = torch.empty(*problem.low.shape[:2], problem.n_high)
     tiles = list(_tiles(problem.low.shape[0], problem.low.shape[1], settings))
-    threads = torch.get_num_threads()
+    n_threads = n_workers = torch.get_num_threads()
     if channels.is_cuda:
-        tiles, threads = [_Tile.whole(*problem.low.shape[:2])], 1
+        tiles, n_workers = [_Tile.whole(*problem.low.shape[:2])], 1
     # One tile per thread: a tile fits the cache, one operation spread over threads would not.
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(n_workers) as pool:
             for done, (tile, values) in enumerate(pool.map(solver.solve, tiles)):
                 result[tile.inner] = values.cpu()
                 if progress is not None:
                     progress((done + 1) / len(tiles))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(n_threads)
     return result
 
 

@@ -23,7 +23,7 @@ Progress = Callable[[str, float], None]
 Run = Callable[[ExpertRequest, Progress | None], ExpertRun]
 _STEM = "scan"
 _STEP = 0.25
-# Tuning draws from torch's global generator: two at once would give neither its own numbers.
+# The experts of two scans at once would fight for the threads of the processor.
 _ONE_AT_A_TIME = threading.Lock()
 
 
