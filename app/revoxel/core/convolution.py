@@ -110,7 +110,8 @@ class HalvingConv3d(nn.Conv3d):
         Returns:
             `(batch, channel, z, y, x)`.
         """
-        if not is_slow_for_torch(x) or any(side % 2 for side in x.shape[2:]):
+        # Only the backward pass gains: forward, torch reads the blocks where they lie.
+        if not (torch.is_grad_enabled() and is_slow_for_torch(x)) or any(side % 2 for side in x.shape[2:]):
             return super().forward(x)
         batch, _, *sides = x.shape
         depth, height, width = (side // 2 for side in sides)
