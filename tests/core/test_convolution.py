@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional
 
-from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, HalvingConv3d, weight_gradient
+from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, weight_gradient
 
 BF16_ROUNDING = 0.006
 
@@ -62,7 +62,7 @@ def test_result_in_half_precision_errs_no_more_than_torch(n_out: int) -> None:
 
 
 def test_tensors_of_monai_keep_their_type() -> None:
-    layers = nn.Sequential(Conv3x3x3(4, 8), HalvingConv3d(8, 8), DoublingConv3d(8, 4))
+    layers = nn.Sequential(Conv3x3x3(4, 8), DoublingConv3d(8, 4))
     x = channels_last(1, 4, 8, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert isinstance(layers(MetaTensor(x)), MetaTensor)
@@ -95,34 +95,23 @@ def test_input_without_gradient_gets_none() -> None:
     assert layer.weight.grad is not None
 
 
-STEPS_OF_TWO = [
-    (DoublingConv3d(6, 5), nn.ConvTranspose3d(6, 5, 2, stride=2), (2, 1, 3), (4, 2, 6)),
-    (HalvingConv3d(6, 5), nn.Conv3d(6, 5, 2, stride=2), (4, 2, 6), (2, 1, 3)),
-    (HalvingConv3d(6, 5), nn.Conv3d(6, 5, 2, stride=2), (5, 2, 6), (2, 1, 3)),
-]
-
-
-@pytest.mark.parametrize(
-    ("layer", "stock", "sides", "result_sides"), STEPS_OF_TWO, ids=["double", "halve", "halve odd"]
-)
-def test_step_of_two_is_that_of_torch(
-    layer: nn.Module, stock: nn.Module, sides: tuple[int, ...], result_sides: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize("sides", [(1, 1, 1), (2, 3, 4)])
+def test_doubling_is_the_transposed_convolution(sides: tuple[int, ...]) -> None:
+    layer, stock = DoublingConv3d(6, 5).double(), nn.ConvTranspose3d(6, 5, 2, stride=2).double()
     layer.load_state_dict(stock.state_dict())
     x = channels_last(2, 6, *sides, dtype=torch.float64)
-    incoming = channels_last(2, 5, *result_sides, dtype=torch.float64)
+    incoming = channels_last(2, 5, *(2 * side for side in sides), dtype=torch.float64)
     pairs = zip(
-        gradients(layer.double(), x, incoming, torch.float64),
-        gradients(stock.double(), x, incoming, torch.float64),
+        gradients(layer, x, incoming, torch.float64),
+        gradients(stock, x, incoming, torch.float64),
         strict=True,
     )
     for own, expected in pairs:
         torch.testing.assert_close(own, expected)
 
 
-@pytest.mark.parametrize(("layer", "side"), [(DoublingConv3d(16, 8), 8), (HalvingConv3d(16, 8), 2)])
-def test_step_of_two_in_half_precision_agrees_with_float32(layer: nn.Module, side: int) -> None:
-    x, incoming = channels_last(1, 16, 4, 4, 4), channels_last(1, 8, side, side, side)
+def test_doubling_in_half_precision_agrees_with_float32_and_keeps_the_layout() -> None:
+    layer, x, incoming = DoublingConv3d(16, 8), channels_last(1, 16, 4, 4, 4), channels_last(1, 8, 8, 8, 8)
     exact = gradients(layer, x, incoming, torch.float32)
     half = gradients(layer, x, incoming, torch.bfloat16)
     assert all(relative_error(value, truth) < BF16_ROUNDING for value, truth in zip(half, exact, strict=True))
@@ -130,7 +119,7 @@ def test_step_of_two_in_half_precision_agrees_with_float32(layer: nn.Module, sid
 
 
 def test_traced_layers_consist_of_torchs_own_operators() -> None:
-    layers = nn.Sequential(Conv3x3x3(4, 4), HalvingConv3d(4, 4), DoublingConv3d(4, 4))
+    layers = nn.Sequential(Conv3x3x3(4, 4), DoublingConv3d(4, 4))
     traced = torch.jit.trace(layers, channels_last(1, 4, 8, 8, 8))
     names = {node.kind() for node in traced.inlined_graph.nodes()}
     assert not names & {"aten::matmul", "aten::linear"}

@@ -3,7 +3,7 @@
 - 8 or 24 channels leave vector lanes idle. Two neighbours in a row have twice as many, and in memory their
   channels lie side by side already: a kernel of four voxels and a step of two gives both.
 - The gradient of the weights takes two thirds of the multiplications by Winograd's algorithm along the depth.
-- Between single voxels and blocks of 2x2x2 a matrix product is all that there is to do.
+- Where blocks of 2x2x2 voxels grow out of single ones, a matrix product is all that there is to do.
 
 Source: Winograd, "Arithmetic Complexity of Computations", SIAM 1980; for networks Lavin and Gray, "Fast
 Algorithms for Convolutional Neural Networks", CVPR 2016.
@@ -88,37 +88,6 @@ class DoublingConv3d(nn.ConvTranspose3d):
         blocks = functional.linear(voxels, rows, None if self.bias is None else self.bias.repeat(8))
         blocks = blocks.view(batch, *sides, 2, 2, 2, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return blocks.reshape(batch, *(2 * side for side in sides), -1).movedim(-1, 1)
-
-
-class HalvingConv3d(nn.Conv3d):
-    """`torch.nn.Conv3d` that makes one voxel of each 2x2x2, with its parameters and their names.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the result.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Halve every side.
-
-        Args:
-            x: `(batch, channel, 2 z, 2 y, 2 x)`.
-
-        Returns:
-            `(batch, channel, z, y, x)`.
-        """
-        # Only the backward pass gains: forward, torch reads the blocks where they lie.
-        if not (torch.is_grad_enabled() and is_slow_for_torch(x)) or any(side % 2 for side in x.shape[2:]):
-            return super().forward(x)
-        batch, _, *sides = x.shape
-        depth, height, width = (side // 2 for side in sides)
-        blocks = x.movedim(1, -1).view(batch, depth, 2, height, 2, width, 2, -1)
-        voxels = blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)
-        rows = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
-        return functional.linear(voxels, rows, self.bias).movedim(-1, 1)
 
 
 def _computes_in_half(x: Tensor) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, HalvingConv3d
+from revoxel.core.convolution import Conv3x3x3, DoublingConv3d
 from revoxel.core.normalisation import GroupNormLeakyReLU
 from revoxel.sagnef.mixtures import mix_experts, spread_of_experts
 
@@ -155,9 +155,9 @@ class _UNet(nn.Module):
     def __init__(self, in_channels: int, wf: int, modulation: bool) -> None:
         super().__init__()
         self.encode_1 = _conv_block(in_channels, wf)
-        self.down_1 = HalvingConv3d(wf, wf)
+        self.down_1 = nn.Conv3d(wf, wf, kernel_size=2, stride=2)
         self.encode_2 = _conv_block(wf, 2 * wf)
-        self.down_2 = HalvingConv3d(2 * wf, 2 * wf)
+        self.down_2 = nn.Conv3d(2 * wf, 2 * wf, kernel_size=2, stride=2)
         self.bottleneck = _conv_block(2 * wf, 4 * wf)
         self.up_2 = DoublingConv3d(4 * wf, 2 * wf)
         self.decode_2 = _conv_block(4 * wf, 2 * wf)
