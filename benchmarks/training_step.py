@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from revoxel.core.compute import keep_memory, set_threads
+from revoxel.core.compute import keep_memory, resolve_device, set_threads
 from revoxel.core.iterations import Precision
 from revoxel.core.training import place
 from revoxel.sagnef import SAGNEF, LossConfig, SAGNEFLoss
@@ -68,14 +68,15 @@ def batch(side: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat([experts[:, :1], experts], dim=1), truth
 
 
-def make_step(way: str, seed: int) -> Callable[[Tensor, Tensor], float]:
-    """One step of a way from a batch to its loss."""
+def make_step(
+    way: str, seed: int, device: torch.device = torch.device("cpu")
+) -> Callable[[Tensor, Tensor], float]:
+    """One step of a way from a batch on the device to its loss."""
     torch.manual_seed(seed)
     own = way == "revoxel"
     precision = Precision("auto" if own else "float32", channels_last=own)
-    if own:
+    if own and device.type == "cpu":
         keep_memory()
-    device = torch.device("cpu")
     gate = place(SAGNEF(N_EXPERTS + 1, N_EXPERTS, WIDTH), device, precision).train()
     loss = StockLoss() if way == "stock" else SAGNEFLoss()
     optimizer = torch.optim.Adam(gate.parameters(), lr=1e-3)
@@ -93,11 +94,12 @@ def make_step(way: str, seed: int) -> Callable[[Tensor, Tensor], float]:
     return step
 
 
-def prepare(way: str, side: int, threads: int | None) -> None:
+def prepare(way: str, side: int, threads: int | None, device_name: str) -> None:
     """Set a process up for one way, until it has the memory that its steps need."""
     set_threads(threads)
+    device = resolve_device(device_name)
     # A batch takes as long to make as some layers.
-    step = _steps[way] = partial(make_step(way, seed=0), *batch(side, 0))
+    step = _steps[way] = partial(make_step(way, 0, device), *(part.to(device) for part in batch(side, 0)))
     for _ in range(WARM_STEPS[way]):
         step()
 
@@ -169,19 +171,20 @@ def _ask(pool: ProcessPoolExecutor, question: Callable[[str], object], way: str)
 
 def main() -> None:
     """Print the rows, and how the losses fall."""
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, gpu=True)
     arguments.add_argument("--side", type=int, default=64, help="side of a patch, a multiple of 16")
-    arguments.add_argument("--parts", action="store_true", help="rates of the convolutions of every way")
+    arguments.add_argument(
+        "--parts", action="store_true", help="rates of the convolutions of every way, on a processor"
+    )
     arguments.add_argument("--curves", type=int, default=0, help="steps of the loss curves")
     options = arguments.parse_args()
     n_threads, n_operations = set_threads(options.threads), operations(options.side)
-    limit, context = (convolving(n_operations), "peak convolution rate"), multiprocessing.get_context("spawn")
+    limit = convolving(n_operations, options.device), "peak convolution rate"
+    context, settings = multiprocessing.get_context("spawn"), (options.side, options.threads, options.device)
     with ExitStack() as stack:
         pools = {
             way: stack.enter_context(
-                ProcessPoolExecutor(
-                    1, context, initializer=prepare, initargs=(way, options.side, options.threads)
-                )
+                ProcessPoolExecutor(1, context, initializer=prepare, initargs=(way, *settings))
             )
             for way in WAYS
         }
