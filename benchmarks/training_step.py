@@ -36,6 +36,7 @@ from revoxel.sagnef import SAGNEF, LossConfig, SAGNEFLoss
 
 BATCH, N_EXPERTS, CLIP_NORM = 2, 4, 1.0
 WAYS = ("stock", "own loss", "revoxel")
+PROCESSOR = torch.device("cpu")
 # Only the package's way keeps its memory, and that takes some steps to settle; the others get new pages anew.
 WARM_STEPS = {"stock": 1, "own loss": 1, "revoxel": 8}
 WIDTH, LAST_STEPS = 24, 50
@@ -68,9 +69,7 @@ def batch(side: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat([experts[:, :1], experts], dim=1), truth
 
 
-def make_step(
-    way: str, seed: int, device: torch.device = torch.device("cpu")
-) -> Callable[[Tensor, Tensor], float]:
+def make_step(way: str, seed: int, device: torch.device = PROCESSOR) -> Callable[[Tensor, Tensor], float]:
     """One step of a way from a batch on the device to its loss."""
     torch.manual_seed(seed)
     own = way == "revoxel"
