@@ -48,7 +48,8 @@ def choose_windows(
 ) -> list[Box]:
     """Choose windows, at least as large as the training patch, that cover what is active.
 
-    Larger windows share less with their neighbours; how much larger is chosen by counting voxels.
+    Larger windows share less with their neighbours; how much larger along each axis is chosen by counting
+    voxels.
 
     Args:
         active: `(z, y, x)`, no side shorter than `window`.
@@ -61,12 +62,16 @@ def choose_windows(
     """
     least = tuple(window)
     shared = tuple(min(int(side * overlap), side - 1) for side in least)
-    covers = []
-    for growth in _GROWTHS:
-        grown = [int(side * growth) // _SIDE_STEP * _SIDE_STEP for side in least]
+    covers = [list(cover(active, Sides(least, least, shared)))]
+    if most_voxels <= math.prod(least):
+        return covers[0]
+    for growths in itertools.product(_GROWTHS, repeat=len(least)):
+        grown = [
+            int(side * growth) // _SIDE_STEP * _SIDE_STEP for side, growth in zip(least, growths, strict=True)
+        ]
         most = tuple(map(max, least, map(min, grown, active.shape)))
         boxes = list(cover(active, Sides(least, most, shared)))
-        if growth == _GROWTHS[0] or max(map(voxels_of, boxes), default=0) <= most_voxels:
+        if max(map(voxels_of, boxes), default=0) <= most_voxels:
             covers.append(boxes)
     return min(covers, key=lambda boxes: sum(map(voxels_of, boxes)))
 
