@@ -5,8 +5,8 @@
 Bargain: 3 minutes on 2 idle cores (--quick, a third of the volume: 1 minute). The volume is a synthetic head
 of 240 x 240 x 155 voxels in 5 mm slices. "stock" is, for UNIRES, the same iteration on the whole volume at
 once, every operation into new memory; for tuning and application of the networks, float32 in the contiguous
-layout, patches cut one by one; for the four experts, one after the other, each on all threads (tuning cut
-short; one thread leaves nothing to schedule). `experts.py` shows their quality and whole times.
+layout, patches cut one by one; for the three slower experts, one after the other, each on all threads (tuning
+cut short; one thread leaves nothing to schedule). `experts.py` shows their quality and whole times.
 The limits: an iteration reads and writes a volume and its three dual fields once; the networks' convolutions
 run at the highest measured rate.
 """
@@ -248,7 +248,7 @@ def schedule_rows(problem: SliceProblem, size: Size) -> list[Row]:
         + operations_per_pixel(network, training=False) * 2 * problem.low.numel()
         for network in networks
     )
-    what = f"four experts, {size.n_scheduled_steps} tuning steps"
+    what = f"three experts, {size.n_scheduled_steps} tuning steps"
     limit = (convolving(operations), "peak convolution rate")
     return rows(what, turns(scheduled, one_after_the_other, size, (1.0, 1.0)), limit)
 

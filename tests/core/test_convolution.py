@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional
 
-from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, weight_gradient
+from revoxel.core.convolution import Conv3x3x3, DoublingConv3d, _Convolution, weight_gradient
 
 BF16_ROUNDING = 0.006
 
@@ -85,6 +85,35 @@ def test_other_formats_and_sizes_keep_the_gradient_of_torch(x: Tensor, dtype: to
     torch_layer.load_state_dict(layer.state_dict())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         assert layer(x).grad_fn.name() == torch_layer(x).grad_fn.name()
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24])
+def test_half_precision_with_channels_last_takes_the_rearranged_way(channels: int) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = Conv3x3x3(channels, channels)(channels_last(1, channels, 8, 8, 8))
+    assert "_Convolution" in result.grad_fn.name()
+    assert "Convolution" not in DoublingConv3d(8, 8)(channels_last(1, 8, 4, 4, 4)).grad_fn.name()
+
+
+@pytest.mark.parametrize("n_out", [8, 17, 24])
+def test_the_rearranged_way_is_exact_in_double_precision(n_out: int) -> None:
+    x = channels_last(2, 24, 8, 9, 10, dtype=torch.float64).requires_grad_()
+    incoming = channels_last(2, n_out, 8, 9, 10, dtype=torch.float64)
+    weight, bias = (
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((n_out, 24, 3, 3, 3), n_out)
+    )
+    own, stock = _Convolution.apply(x, weight, bias), functional.conv3d(x, weight, bias, padding=1)
+    torch.testing.assert_close(own, stock)
+    torch.testing.assert_close(
+        torch.autograd.grad(own, [x, weight, bias], incoming),
+        torch.autograd.grad(stock, [x, weight, bias], incoming),
+    )
+
+
+def test_double_precision_stays_so_under_autocast() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = Conv3x3x3(24, 24).double()(channels_last(1, 24, 8, 8, 8, dtype=torch.float64))
+    assert result.dtype == torch.float64
 
 
 def test_input_without_gradient_gets_none() -> None:

@@ -102,6 +102,15 @@ def test_an_error_is_raised_as_it_is_and_stops_the_others(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
+@pytest.fixture
+def usual_interrupt():
+    """Ctrl-C as Python has it: libraries that other tests import may have put a handler of their own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 @pytest.mark.parametrize("n_threads", [2], indirect=True)
 def test_ctrl_c_stops_every_job(n_threads):
     seen, started = [], threading.Event()

@@ -75,12 +75,12 @@ class DoublingConv3d(nn.ConvTranspose3d):
 
         Args:
             x: `(batch, channel, z, y, x)`.
-            output_size: As in torch, where only twice the size can be meant.
+            output_size: As in torch; twice the size by default.
 
         Returns:
             `(batch, channel, 2 z, 2 y, 2 x)`.
         """
-        if not is_slow_for_torch(x):
+        if output_size is not None or not is_slow_for_torch(x):
             return super().forward(x, output_size)
         batch, _, *sides = x.shape
         voxels = x.movedim(1, -1).flatten(0, -2)
@@ -91,8 +91,9 @@ class DoublingConv3d(nn.ConvTranspose3d):
 
 
 def _computes_in_half(x: Tensor) -> bool:
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype == torch.bfloat16
+    # Autocast leaves double precision alone.
+    cast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
+    return (torch.get_autocast_dtype("cpu") if cast else x.dtype) == torch.bfloat16
 
 
 def _pays(depth: int, height: int, width: int) -> bool:

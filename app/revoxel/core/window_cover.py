@@ -124,8 +124,9 @@ def hull(boxes: Sequence[Box]) -> Box:
     )
 
 
-def same_sized(boxes: Sequence[Box], most: int) -> Iterator[list[Box]]:
-    """Runs of boxes of equal sides, at most so many, in their order."""
+def same_sized(boxes: Sequence[Box], most_voxels: float) -> Iterator[list[Box]]:
+    """Runs of boxes of equal sides, in their order: as many as have so many voxels together, at least one."""
     for _, run in itertools.groupby(boxes, key=lambda box: [part.stop - part.start for part in box]):
         equal = list(run)
+        most = max(1, int(most_voxels / voxels_of(equal[0])))
         yield from (equal[start : start + most] for start in range(0, len(equal), most))

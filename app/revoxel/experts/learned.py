@@ -98,7 +98,6 @@ def super_resolve_learned(
     train_on_planes(network, [planes], [degradation], plan, lambda share: report(_TUNING_SHARE * share))
     report(_TUNING_SHARE)
     fine = apply_network(network, problem, device)
-    report(1.0)
     with torch.inference_mode():
         excess = excess_sharpness(lambda other: _pass(network, other, other.low, device), problem, fine)
     return LearnedResult(fine, excess)

@@ -48,7 +48,9 @@ def side_by_side(jobs: Mapping[str, Callable[[Report], Result]], progress: Progr
             future.result()
     finally:
         over.set()
-        pool.shutdown(cancel_futures=True)
-        # A thread's number is its own, but new threads take over the last one that was set.
-        torch.set_num_threads(n_threads)
+        try:
+            pool.shutdown(cancel_futures=True)
+        finally:
+            # A thread's number is its own, but new threads take over the last one that was set.
+            torch.set_num_threads(n_threads)
     return {name: future.result() for name, future in futures.items()}

@@ -94,6 +94,8 @@ def fuse(
 ) -> Fused:
     """Fuse the experts of one scan.
 
+    With a gate on a processor, this process keeps the memory that it frees from here on (`keep_memory`).
+
     Args:
         stack: The experts.
         gate: A network, or one global weight per expert in the stack's order (non-negative, sum 1).
