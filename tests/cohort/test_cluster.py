@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import dask
-import dask_jobqueue
 import pytest
 
 import quick_jobs
 from revoxel.cohort import cluster
-from revoxel.cohort.cluster import QUEUES, ClusterSettings, local_environments, open_client, queue_arguments
+from revoxel.cohort.cluster import (
+    QUEUES,
+    ClusterSettings,
+    job_queues,
+    local_environments,
+    open_client,
+    queue_arguments,
+)
 from revoxel.cohort.engine import Job, run_jobs
 
 # Its caller removes the script at once.
@@ -75,7 +83,7 @@ def test_job_script_asks_for_what_options_state(scheduler: str) -> None:
     settings = ClusterSettings(
         scheduler=scheduler, cores_per_worker=6, memory="20GB", queue="short", walltime="02:00:00"
     )
-    with getattr(dask_jobqueue, QUEUES[scheduler])(**queue_arguments(settings)) as opened:
+    with getattr(job_queues(), QUEUES[scheduler])(**queue_arguments(settings)) as opened:
         script = opened.job_script()
     asked = {
         "slurm": ("-p short", "--cpus-per-task=6", "--mem=19G", "-t 02:00:00"),
@@ -131,3 +139,14 @@ def test_jobs_of_a_batch_system_do_the_work(tmp_path: Path, monkeypatch: pytest.
         jobs = [Job(f"job {number}", quick_jobs.double, (number,)) for number in (1, 2)]
         ended = {finished.name: finished.value for finished in run_jobs(client, jobs)}
     assert ended == {"job 1": 2, "job 2": 4}
+
+
+def test_queues_leave_ctrl_c_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        monkeypatch.delitem(sys.modules, name)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert hasattr(job_queues(), QUEUES["slurm"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from revoxel.core.configuration import read_mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from distributed import Client
 
@@ -189,14 +191,28 @@ def _local(settings: ClusterSettings, n_tasks: int) -> Any:
     )
 
 
+def job_queues() -> ModuleType:
+    """Import dask-jobqueue, and leave Ctrl-C as it was.
+
+    Its import makes Ctrl-C end the process with success, so nobody would learn that the work was stopped.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    import dask_jobqueue
+
+    if signal.getsignal(signal.SIGINT) is not before:
+        signal.signal(signal.SIGINT, before)
+    found: ModuleType = dask_jobqueue
+    return found
+
+
 @contextmanager
 def _queue(settings: ClusterSettings, n_tasks: int) -> Iterator[Any]:
     import dask
-    import dask_jobqueue
 
+    queues = job_queues()
     site = read_mapping(settings.config) if settings.config else {}
     with dask.config.set(dask.config.merge(dask.config.config, site)):
-        cluster = getattr(dask_jobqueue, QUEUES[settings.scheduler])(**queue_arguments(settings))
+        cluster = getattr(queues, QUEUES[settings.scheduler])(**queue_arguments(settings))
         with cluster:
             n_jobs = max(1, min(settings.jobs or _DEFAULT_QUEUE_JOBS, n_tasks))
             # Adapting between equal bounds begins a new job when one reaches its walltime; scaling does not.
