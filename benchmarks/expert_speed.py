@@ -19,14 +19,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from gate_inference import QUICK_SHAPE, SHAPE, synthetic_head
+from gate_inference import QUICK_SHAPE, SHAPE
 from pairs import Row, Seconds, compare, convolving, copying, in_turns, parser, show, timed
+from scaling_work import thick_problem
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from revoxel.core.compute import set_threads
-from revoxel.core.geometry import Grid
-from revoxel.core.volumes import Volume
 from revoxel.experts.bspline import bspline
 from revoxel.experts.learned import (
     RECIPES,
@@ -37,12 +36,9 @@ from revoxel.experts.learned import (
 )
 from revoxel.experts.phase_net import PhaseNet
 from revoxel.experts.phases import PhaseGrid
-from revoxel.experts.prepare import prepare
 from revoxel.experts.problem import SliceProblem
-from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.schedule import Report, side_by_side
 from revoxel.experts.self_training import Degradation, TrainingPlan, train_on_planes
-from revoxel.experts.simulate import simulate
 from revoxel.experts.unires import UniresSettings, noise_std, unires
 from revoxel.experts.warm_start import load_warm_start
 
@@ -75,13 +71,6 @@ class Size:
 
 FULL = Size(SHAPE, 2, 4, 40, 20)
 QUICK = Size(QUICK_SHAPE, 2, 4, 15, 8)
-
-
-def thick_head(shape: tuple[int, int, int]) -> SliceProblem:
-    """The synthetic head in thick slices, cropped to tissue."""
-    profile = SliceProfile.gauss(SLICE_MM)
-    head = Volume(data=synthetic_head(shape), grid=Grid(shape, np.eye(4)))
-    return prepare(simulate(head, profile=profile, separation_mm=SLICE_MM, axis=2), profile).problem
 
 
 def plain_unires(problem: SliceProblem, n_iterations: int) -> Tensor:
@@ -263,7 +252,7 @@ def main() -> None:
     options = parser(__doc__).parse_args()
     n_threads = set_threads(options.threads)
     size = QUICK if options.quick else FULL
-    problem = thick_head(size.shape)
+    problem = thick_problem(size.shape)
     found = unires_rows(problem, size)
     for recipe in RECIPES.values():
         found += network_rows(recipe, problem, size)

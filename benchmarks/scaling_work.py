@@ -26,6 +26,7 @@ from revoxel.core.volumes import Volume, write_volume
 from revoxel.core.windows import FastWindowInferer
 from revoxel.experts import run as experts_run
 from revoxel.experts.prepare import prepare
+from revoxel.experts.problem import SliceProblem
 from revoxel.experts.profiles import SliceProfile
 from revoxel.experts.simulate import simulate
 from revoxel.experts.unires import unires
@@ -96,8 +97,13 @@ def thick_head(shape: Shape) -> Volume:
     return simulate(truth, profile=PROFILE, separation_mm=SEPARATION_MM, axis=2)
 
 
+def thick_problem(shape: Shape) -> SliceProblem:
+    """The same, cropped to tissue, as the experts see it."""
+    return prepare(thick_head(shape), PROFILE).problem
+
+
 def write_scan(shape: Shape, file: Path) -> None:
-    """The same as a file."""
+    """The thick head as a file."""
     low = thick_head(shape)
     write_volume(file, low.data, low.grid, overwrite=True)
 
@@ -147,7 +153,7 @@ def gate_call(shape: Shape) -> Callable[[], object]:
 
 def unires_call(shape: Shape) -> Callable[[], object]:
     """The UniRes-type expert, ready to be called."""
-    return partial(unires, prepare(thick_head(shape), PROFILE).problem)
+    return partial(unires, thick_problem(shape))
 
 
 def step_call(_shape: Shape) -> Callable[[], object]:
