@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from revoxel.asl.scans.stated import Stated
 from revoxel.cli.asl_parsing import parse_numbers
 from revoxel.cli.asl_stated_options import (
     AlphaBsOption,
@@ -95,7 +96,6 @@ def quantify(
     --labelling-durations-ms 1800 -o out/
     """
     from revoxel.asl.quantification.planning import QuantifySettings
-    from revoxel.asl.scans.stated import Stated
 
     settings = QuantifySettings(
         stated=Stated(
