@@ -79,15 +79,6 @@ def test_inactive_voxels_get_exactly_the_fallback():
     assert bool((squares[..., ~active] == 0.5).all())
 
 
-def test_activity_may_be_a_function_of_the_input():
-    x = volume((20, 20, 20))
-    x[..., :12] = 0
-    mask = x[0].amax(dim=0) > 0
-    by_mask = FastWindowInferer(8)(x, Identity(), active=mask, fallback=(x,))
-    by_function = FastWindowInferer(8)(x, Identity(), active=lambda v: v[0].amax(dim=0) > 0, fallback=(x,))
-    torch.testing.assert_close(by_function, by_mask)
-
-
 def test_memory_bound_limits_the_windows():
     shapes = {}
 

@@ -62,9 +62,9 @@ def choose_windows(
     """
     least = tuple(window)
     shared = tuple(min(int(side * overlap), side - 1) for side in least)
-    covers = [list(cover(active, Sides(least, least, shared)))]
+    fewest = list(cover(active, Sides(least, least, shared)))
     if most_voxels <= math.prod(least):
-        return covers[0]
+        return fewest
     for growths in itertools.product(_GROWTHS, repeat=len(least)):
         grown = [
             int(side * growth) // _SIDE_STEP * _SIDE_STEP for side, growth in zip(least, growths, strict=True)
@@ -72,8 +72,8 @@ def choose_windows(
         most = tuple(map(max, least, map(min, grown, active.shape)))
         boxes = list(cover(active, Sides(least, most, shared)))
         if max(map(voxels_of, boxes), default=0) <= most_voxels:
-            covers.append(boxes)
-    return min(covers, key=lambda boxes: sum(map(voxels_of, boxes)))
+            fewest = min(fewest, boxes, key=_total)
+    return fewest
 
 
 def cover(active: NDArray[np.bool_], sides: Sides) -> Iterator[Box]:
@@ -114,6 +114,10 @@ def _part(start: int, length: int) -> slice:
 def voxels_of(box: Box) -> int:
     """Voxels of a box."""
     return math.prod(part.stop - part.start for part in box)
+
+
+def _total(boxes: Sequence[Box]) -> int:
+    return sum(map(voxels_of, boxes))
 
 
 def hull(boxes: Sequence[Box]) -> Box:

@@ -89,7 +89,7 @@ class FastWindowInferer:
         self,
         inputs: Tensor,
         network: Callable[[Tensor], Tensor | tuple[Tensor, ...]],
-        active: Tensor | Callable[[Tensor], Tensor] | None = None,
+        active: Tensor | None = None,
         fallback: tuple[Tensor, ...] = (),
     ) -> tuple[Tensor, ...]:
         """Run the network where it matters and blend its outputs.
@@ -97,7 +97,7 @@ class FastWindowInferer:
         Args:
             inputs: `(1, channel, z, y, x)`.
             network: Called with batches of windows; returns a tensor or a tuple.
-            active: Boolean `(z, y, x)`, or a function of `inputs` that gives it; all voxels if None.
+            active: Boolean `(z, y, x)`; all voxels if None.
             fallback: One tensor per output of the network, broadcastable to it: the result in voxels that are
                 not active.
 
@@ -108,7 +108,6 @@ class FastWindowInferer:
             ValueError: If the shapes do not fit together or voxels are inactive without a fallback.
         """
         volume = inputs.as_subclass(torch.Tensor).float()
-        active = active(volume) if callable(active) else active
         active = _checked_activity(volume, active, fallback)
         padded, padded_active = _pad_to_window(volume, active, self.window)
         most_voxels = self.voxels_at_once if self.grow else 0
