@@ -53,7 +53,7 @@ class FusionSettings:
         consistency: Pull the result onto the measured slices.
         fallback: Global weights, in the stack's order, that replace a gate whose result is implausible;
             the mean if not given.
-        window: Side of the gate's window in voxels; the gate should have been trained at it.
+        window: Side of the patches that the gate was trained at, in voxels; no window is smaller.
         memory_gb: Bound for the activations of the gate.
         device: `auto`, `cpu` or `cuda:N`.
         progress: Called with the number of windows done and in all.
